@@ -6,6 +6,9 @@
 //! answer, what was read goes on to be readable, and writing ends after three minutes, as upstream's server ends it.
 //!
 //! A plugin that is known not to answer is not waited for again by each value that is to be read: its next probe tells.
+//!
+//! Nor is it believed. A seed that it does not give back is not written with, and one is remembered when it has opened a value. Where
+//! it refuses, or gives what opens nothing, it is asked for the seed that is written with: only one that has that tells of the value.
 
 mod client;
 mod envelope;
@@ -53,6 +56,10 @@ const PROBE_PAUSE: Duration = Duration::from_secs(60);
 const PROBE_PAUSE_AFTER_ERROR: Duration = Duration::from_secs(10);
 /// How long values are written with a seed of whose key the plugin has not said that it is the newest.
 const WRITE_FOR: Duration = Duration::from_secs(180);
+/// How long it counts that the plugin has given the seed back.
+const PROVEN_FOR: Duration = Duration::from_secs(3);
+/// What is sealed with one of two seeds that are to be the same.
+const PROOF: &[u8] = b"proof";
 /// Seeds that are remembered: one a start of a server, as long as values are not written anew.
 const MAX_DEKS: NonZeroUsize = NonZeroUsize::new(4096).expect("not zero");
 
@@ -68,6 +75,8 @@ pub struct Kms {
     deks: Mutex<LruCache<[u8; 32], Known>>,
     /// One question for a seed at a time: who waits for the same one finds it then.
     asking: tokio::sync::Mutex<()>,
+    /// When it has last given the seed back that is written with.
+    proven: Mutex<Option<Instant>>,
     /// It did not answer the last time that it was asked.
     down: AtomicBool,
     /// Has it asked soon.
@@ -87,6 +96,15 @@ struct State {
 struct Known {
     dek: Arc<Dek>,
     seal: Seal,
+}
+
+impl Known {
+    /// The plaintext of a value at its place.
+    fn open(&self, (data, place): (&[u8], &[u8])) -> Result<(Vec<u8>, Seal), Error> {
+        let plain = self.dek.open(data, place);
+        let plain = plain.map_err(|why| Error::Unreadable(why.to_owned()))?;
+        Ok((plain, self.seal))
+    }
 }
 
 /// The plugin's last answer.
@@ -116,6 +134,7 @@ impl Kms {
             probed: tokio::sync::Mutex::default(),
             deks: Mutex::new(LruCache::new(MAX_DEKS)),
             asking: tokio::sync::Mutex::default(),
+            proven: Mutex::default(),
             down: AtomicBool::new(false),
             wake: Notify::new(),
         })
@@ -146,52 +165,92 @@ impl Kms {
         let object = envelope::decode(data).map_err(unreadable)?;
         let source = Source::of(&object);
         let key = source.digest();
+        let sealed = (&*object.encrypted_data, place);
         let known = self.deks.lock().get(&key).cloned();
-        let known = match known {
-            Some(known) => known,
-            None => self.fetch(key, &source).await?,
+        let opened = match known {
+            Some(known) => known.open(sealed)?,
+            None => self.ask(key, &source, sealed).await?,
         };
         self.metrics
             .key_used("from_storage", &self.name, &source.key_id);
-        let plain = known.dek.open(&object.encrypted_data, place);
-        Ok((plain.map_err(|why| unreadable(why.to_owned()))?, known.seal))
+        Ok(opened)
     }
 
-    /// A seed that is not known yet.
-    async fn fetch(&self, key: [u8; 32], source: &Source) -> Result<Known, Error> {
+    /// Opens a value by a seed that is not known yet.
+    async fn ask(
+        &self,
+        key: [u8; 32],
+        source: &Source,
+        sealed: (&[u8], &[u8]),
+    ) -> Result<(Vec<u8>, Seal), Error> {
         let _one = self.asking.lock().await;
         if let Some(known) = self.deks.lock().get(&key).cloned() {
-            return Ok(known);
+            return known.open(sealed);
         }
-        let unavailable = |why: &dyn std::fmt::Display| {
-            Error::Unavailable(format!("failed to decrypt DEK, error: {why}"))
-        };
+        let failed = |why: &dyn std::fmt::Display| format!("failed to decrypt DEK, error: {why}");
         if self.down.load(Ordering::Acquire) {
-            return Err(unavailable(&format_args!(
-                "the KMS plugin {} does not answer",
-                self.name
-            )));
+            let why = format_args!("the KMS plugin {} does not answer", self.name);
+            return Err(Error::Unavailable(failed(&why)));
         }
         self.metrics.cache_miss();
-        let plain = match self.client.decrypt(source.to_plugin()).await {
-            Ok(plain) => plain,
-            Err(error) if error.is_final() && self.is_healthy().await => {
-                let why = format!("failed to decrypt DEK, error: {error}");
-                return Err(Error::Unreadable(why));
-            }
-            Err(error) => {
-                self.down.store(true, Ordering::Release);
-                self.wake.notify_one();
-                return Err(unavailable(&error));
-            }
+        let (is_final, why) = match self.client.decrypt(source.to_plugin()).await {
+            Err(error) => (error.is_final(), failed(&error)),
+            Ok(plain) => match self.known(source, &plain, sealed) {
+                Ok((known, plain)) => {
+                    let seal = known.seal;
+                    self.remember(key, known);
+                    return Ok((plain, seal));
+                }
+                Err(why) => (true, why.to_owned()),
+            },
         };
-        let dek = Dek::new(source.kind, &plain).map_err(|why| Error::Unreadable(why.to_owned()))?;
+        if is_final && self.is_healthy().await && self.gives_back().await {
+            return Err(Error::Unreadable(why));
+        }
+        self.down.store(true, Ordering::Release);
+        self.wake.notify_one();
+        Err(Error::Unavailable(why))
+    }
+
+    /// What the plugin has given for a seed, and the value that it opens.
+    fn known(
+        &self,
+        source: &Source,
+        plain: &[u8],
+        (data, place): (&[u8], &[u8]),
+    ) -> Result<(Known, Vec<u8>), &'static str> {
+        let dek = Dek::new(source.kind, plain)?;
+        let opened = dek.open(data, place)?;
         let known = Known {
             dek: Arc::new(dek),
             seal: self.seal(source),
         };
-        self.remember(key, known.clone());
-        Ok(known)
+        Ok((known, opened))
+    }
+
+    /// Whether the plugin gives back the seed that is written with.
+    async fn gives_back(&self) -> bool {
+        let proven = *self.proven.lock();
+        if proven.is_some_and(|at| at.elapsed() < PROVEN_FOR) {
+            return true;
+        }
+        let Some(state) = self.state.load_full() else {
+            return false;
+        };
+        self.prove(&state.source, &state.dek).await.is_ok()
+    }
+
+    /// Asks the plugin for a seed that is known.
+    async fn prove(&self, source: &Source, dek: &Dek) -> Result<(), String> {
+        let plain = self.client.decrypt(source.to_plugin()).await;
+        let plain = plain.map_err(|error| format!("failed to decrypt DEK, error: {error}"))?;
+        let same = || {
+            let sealed = dek.seal(PROOF, &[])?;
+            Dek::new(source.kind, &plain)?.open(&sealed, &[])
+        };
+        same().map_err(|_| "the KMS plugin does not give back what it has encrypted".to_owned())?;
+        *self.proven.lock() = Some(Instant::now());
+        Ok(())
     }
 
     fn remember(&self, key: [u8; 32], known: Known) {
@@ -273,13 +332,14 @@ impl Kms {
     async fn judge(&self, version: &mut String, status: &Status) -> Result<(), String> {
         let mut errors = Vec::new();
         if status.healthz != "ok" {
-            errors.push(format!("got unexpected healthz status: {}", status.healthz));
+            let said = client::cut(&status.healthz);
+            errors.push(format!("got unexpected healthz status: {said}"));
         }
-        let said = &status.version;
-        if !matches!(&**said, "v2" | "v2beta1") {
+        let said = client::cut(&status.version);
+        if !matches!(said, "v2" | "v2beta1") {
             errors.push(format!("expected KMSv2 API version v2, got {said}"));
         } else if version.is_empty() {
-            version.clone_from(said);
+            said.clone_into(version);
         } else if version != said {
             errors.push(format!(
                 "KMSv2 API version should not change after the initial status response version {version}, got {said}"
@@ -336,6 +396,8 @@ impl Kms {
                 crate::metrics::hash(&source.key_id)
             )));
         }
+        // What was written with one that it has lost already would be lost.
+        self.prove(&source, &dek).await.map_err(failed)?;
         let seal = self.seal(&source);
         let dek = Arc::new(dek);
         let known = Known {

@@ -25,6 +25,8 @@ use crate::metrics::Metrics;
 
 /// Longest answer that is read: an encrypted seed with its annotations has far less.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
+/// What a plugin says of itself or of an error is told so far: it is in every answer about health, and in the log.
+const MAX_TEXT_BYTES: usize = 1 << 10;
 /// Between attempts to reach a plugin that does not listen.
 const DIAL_PAUSE: Duration = Duration::from_millis(100);
 
@@ -60,9 +62,15 @@ impl From<tonic::Status> for CallError {
     fn from(status: tonic::Status) -> Self {
         Self {
             code: status.code(),
-            description: status.message().to_owned(),
+            description: cut(status.message()).to_owned(),
         }
     }
+}
+
+/// The beginning of what a plugin says.
+pub fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES))
+        .unwrap_or(text)
 }
 
 /// What a plugin says of itself.

@@ -26,6 +26,10 @@ pub struct Behaviour {
     pub annotations: BTreeMap<String, Vec<u8>>,
     /// It refuses to decrypt.
     pub refuses: bool,
+    /// It refuses what was encrypted with the key of this name.
+    pub lost: Option<String>,
+    /// It gives something else than was encrypted.
+    pub lies: bool,
     /// It answers nothing at all.
     pub hangs: bool,
 }
@@ -38,6 +42,8 @@ impl Default for Behaviour {
             version: "v2".to_owned(),
             annotations: BTreeMap::from([("key.example.com".to_owned(), b"note".to_vec())]),
             refuses: false,
+            lost: None,
+            lies: false,
             hangs: false,
         }
     }
@@ -153,11 +159,14 @@ impl KeyManagementService for Served {
         request: Request<DecryptRequest>,
     ) -> Result<Response<DecryptResponse>, Status> {
         let now = self.called("Decrypt").await;
-        if now.refuses {
+        let request = request.into_inner();
+        if now.refuses || now.lost.is_some_and(|lost| lost == request.key_id) {
             return Err(Status::internal("no such key"));
         }
-        Ok(Response::new(DecryptResponse {
-            plaintext: turned(&request.into_inner().ciphertext),
-        }))
+        let mut plaintext = turned(&request.ciphertext);
+        if now.lies {
+            plaintext.reverse();
+        }
+        Ok(Response::new(DecryptResponse { plaintext }))
     }
 }

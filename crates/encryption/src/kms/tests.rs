@@ -65,7 +65,11 @@ async fn the_plugin_is_asked_once_a_seed() {
         (plain.as_slice(), Some(sealed)),
         (b"first".as_slice(), one.seal_of_now())
     );
-    assert_eq!(plugin.calls("Decrypt"), 0, "its own seed is known");
+    assert_eq!(
+        plugin.calls("Decrypt"),
+        1,
+        "its own seed is known, and was given back once"
+    );
     // Another server, or this one after a restart.
     let other = world.kms(LONG);
     other.check().await.expect("fit");
@@ -78,7 +82,7 @@ async fn the_plugin_is_asked_once_a_seed() {
             "the same key, another seed"
         );
     }
-    assert_eq!(plugin.calls("Decrypt"), 1);
+    assert_eq!(plugin.calls("Decrypt"), 3, "its own, and the other's");
     let moved = other.open(&stored[0], b"/elsewhere").await;
     assert!(matches!(moved, Err(Error::Unreadable(_))), "{moved:?}");
 }
@@ -140,12 +144,13 @@ async fn who_does_not_answer_is_not_waited_for_again() {
     kms.check().await.expect("fit");
     let stored = seal(&kms, b"x").expect("sealed");
     let hasty = world.kms(SHORT);
+    let before = plugin.calls("Decrypt");
     plugin.behave(|now| now.hangs = true);
     for _ in 0..3 {
         let error = hasty.open(&stored, PLACE).await.expect_err("no answer");
         assert!(error.is_unavailable(), "{error}");
     }
-    assert_eq!(plugin.calls("Decrypt"), 1);
+    assert_eq!(plugin.calls("Decrypt"), before + 1);
     plugin.behave(|now| now.hangs = false);
     hasty.check().await.expect("fit again");
     let (plain, _) = hasty.open(&stored, PLACE).await.expect("opened");
@@ -159,7 +164,10 @@ async fn what_the_plugin_refuses_is_unreadable() {
     let kms = world.kms(LONG);
     kms.check().await.expect("fit");
     let stored = seal(&kms, b"x").expect("sealed");
-    plugin.behave(|now| now.refuses = true);
+    plugin.behave(|now| {
+        now.key_id = "2".to_owned();
+        now.lost = Some("1".to_owned());
+    });
     let other = world.kms(LONG);
     other.check().await.expect("fit");
     let error = other.open(&stored, PLACE).await.expect_err("refused");
@@ -203,4 +211,58 @@ async fn what_plugins_say_is_checked() {
             "{why}"
         );
     }
+}
+
+/// A seed that the plugin has lost, or has taken for another's, is one that opens nothing after a restart.
+#[tokio::test]
+async fn what_the_plugin_does_not_give_back_is_not_written_with() {
+    for change in [(|now| now.lies = true) as fn(&mut Behaviour), |now| {
+        now.refuses = true
+    }] {
+        let world = World::new();
+        let plugin = world.plugin();
+        plugin.behave(change);
+        let kms = world.kms(LONG);
+        let why = kms.check().await.expect_err("not fit");
+        assert!(why.contains("failed to rotate DEK"), "{why}");
+        let error = seal(&kms, b"x").expect_err("not written");
+        assert!(error.is_unavailable(), "{error}");
+    }
+}
+
+/// Who refuses or confuses everything says nothing about a value: it is not gone, and is there again when that is over.
+#[tokio::test]
+async fn a_plugin_that_has_lost_its_mind_damages_nothing() {
+    let world = World::new();
+    let plugin = world.plugin();
+    let kms = world.kms(LONG);
+    kms.check().await.expect("fit");
+    let stored = seal(&kms, b"x").expect("sealed");
+    for change in [(|now| now.lies = true) as fn(&mut Behaviour), |now| {
+        now.refuses = true
+    }] {
+        let other = world.kms(LONG);
+        other.check().await.expect("fit");
+        *other.proven.lock() = None;
+        plugin.behave(change);
+        let error = other.open(&stored, PLACE).await.expect_err("not opened");
+        assert!(error.is_unavailable(), "{error}");
+        plugin.behave(|now| *now = Behaviour::default());
+        other.check().await.expect("fit again");
+        let (plain, _) = other.open(&stored, PLACE).await.expect("opened");
+        assert_eq!(plain, b"x", "nothing wrong is remembered");
+    }
+}
+
+#[tokio::test]
+async fn what_plugins_say_is_told_so_far() {
+    let world = World::new();
+    let plugin = world.plugin();
+    plugin.behave(|now| {
+        now.healthz = "\u{e4}".repeat(100_000);
+        now.version = "v".repeat(100_000);
+    });
+    let kms = world.kms(LONG);
+    let why = kms.check().await.expect_err("not fit");
+    assert!(why.len() < 4 << 10, "{} bytes", why.len());
 }
