@@ -159,6 +159,11 @@ fn forbidden(request: &AdmissionRequest<'_>, why: impl std::fmt::Display) -> Sta
     )
 }
 
+/// Upstream's refusal while nobody can say who has to be asked.
+fn not_ready(request: &AdmissionRequest<'_>) -> Status {
+    forbidden(request, "not yet ready to handle request")
+}
+
 fn is(request: &AdmissionRequest<'_>, group: &str, resource: &str) -> bool {
     request.kind.group == group && request.kind.resource == resource
 }

@@ -256,7 +256,7 @@ impl AdmissionPlugin for MutatingAdmissionPolicy {
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
         let namespace = Namespace::new(&*self.objects);
-        let questions = questions(&self.source, request, &namespace, &*self.objects);
+        let questions = questions(&self.source, request, &namespace, &*self.objects)?;
         let mut failed: Vec<Failed> = Vec::new();
         for wrong in &questions.misconfigured {
             if !wrong.policy.ignores_failure {

@@ -33,20 +33,21 @@ pub use self::{
 };
 use crate::{
     matching::{Matched, Namespace, is_exempt},
+    not_ready,
     request::AdmissionRequest,
 };
 
 /// Whether some policy may judge a request: cheap, and before anything is made for it.
 pub fn any_matches<C>(source: &Source<C>, request: &AdmissionRequest<'_>) -> bool {
-    let hooks = source.current();
-    if hooks.is_empty() || is_exempt(request) {
+    let (hooks, unknown) = (source.current(), !source.is_whole());
+    if (hooks.is_empty() && !unknown) || is_exempt(request) {
         return false;
     }
     let matches = |hook: &Hook<C>| {
         let matched = hook.policy.criteria.resource_matches(request);
         !matches!(matched, Ok(None))
     };
-    hooks.iter().any(matches)
+    unknown || hooks.iter().any(matches)
 }
 
 /// A policy that is asked about a request, through a binding, with a parameter.
@@ -73,12 +74,18 @@ pub struct Questions<C> {
 }
 
 /// Which policies are asked about a request, and what keeps others from being asked.
+///
+/// # Errors
+/// 403 while some cannot be read.
 pub fn questions<C>(
     source: &Source<C>,
     request: &AdmissionRequest<'_>,
     namespace: &Namespace<'_>,
     objects: &dyn Objects,
-) -> Questions<C> {
+) -> Result<Questions<C>, Status> {
+    if !source.is_whole() {
+        return Err(not_ready(request));
+    }
     let mut questions = Questions {
         asked: Vec::new(),
         misconfigured: Vec::new(),
@@ -129,7 +136,7 @@ pub fn questions<C>(
             }
         }
     }
-    questions
+    Ok(questions)
 }
 
 fn binding_matches(

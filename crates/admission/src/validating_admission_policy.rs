@@ -214,7 +214,7 @@ impl AdmissionPlugin for ValidatingAdmissionPolicy {
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
         let namespace = Namespace::new(&*self.objects);
-        let questions = questions(&self.source, request, &namespace, &*self.objects);
+        let questions = questions(&self.source, request, &namespace, &*self.objects)?;
         let mut sum = Sum::default();
         for wrong in questions.misconfigured {
             if !wrong.policy.ignores_failure {

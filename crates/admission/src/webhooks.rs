@@ -30,6 +30,7 @@ use serde_json::Value;
 use self::{
     call::Invocation,
     hook::{FailurePolicy, Hook},
+    source::Source,
 };
 pub use self::{mutating::MutatingWebhooks, validating::ValidatingWebhooks};
 use crate::{
@@ -120,8 +121,10 @@ async fn in_version<'v>(
 }
 
 /// Whether one of the hooks may have to be called: by resource and operation alone.
-fn concerns(hooks: &[Arc<Hook>], request: &AdmissionRequest<'_>) -> bool {
+fn concerns(source: &Source, request: &AdmissionRequest<'_>) -> bool {
+    let hooks = &source.view().hooks;
     // What cannot be said now is told as an error when the hook is looked at.
     let concerns = |hook: &Arc<Hook>| !matches!(hook.criteria.resource_matches(request), Ok(None));
-    !hooks.is_empty() && !is_exempt(request) && hooks.iter().any(concerns)
+    let unknown = !source.is_whole();
+    (unknown || !hooks.is_empty()) && !is_exempt(request) && (unknown || hooks.iter().any(concerns))
 }

@@ -34,6 +34,10 @@ pub trait Objects: Send + Sync {
     ) -> Option<Object>;
     /// Changes with each published event of the resource; holds the revision. Derived indexes rebuild lazily when it moved.
     fn revision_of(&self, group: &str, resource: &str) -> u64;
+    /// Whether all that is stored of the resource could be read: [`Objects::list`] lacks the rest.
+    fn is_whole(&self, _group: &str, _resource: &str) -> bool {
+        true
+    }
 }
 
 /// A cached object.

@@ -189,14 +189,14 @@ impl Cache {
         let resource = resource.ok_or_else(Status::path_not_found)?;
         match resource.damaged.waits() {
             None => Ok(resource),
-            Some(why) => Err(Status::service_unavailable(why).with_retry_after(RETRY_SECONDS)),
+            Some(why) => Err(unavailable(&why)),
         }
     }
 
     /// Reads again what could not be read, after something has changed about that. Waits for the feed.
     pub async fn read_again(&self) -> Result<(), Error> {
         for resource in self.resources() {
-            if !resource.damaged.is_empty() {
+            if resource.damaged.is_to_be_read() {
                 self.add(resource.kind.clone()).await?;
             }
         }
@@ -270,9 +270,7 @@ impl Cache {
             let entry = match entry.await {
                 Ok(entry) => entry,
                 Err(error) if error.is_unavailable() => {
-                    let status = Status::service_unavailable(error.to_string());
-                    let status = status.with_retry_after(RETRY_SECONDS);
-                    return Err(ListError::Status(Box::new(status)));
+                    return Err(ListError::Status(Box::new(unavailable(&error))));
                 }
                 Err(_) => continue,
             };
@@ -334,18 +332,26 @@ impl Cache {
         batch: &Batch,
         until: u64,
     ) -> Vec<Result<Arc<RingEvent>, Status>> {
-        // What cannot be read is not there, as in lists.
+        // What cannot be read is not there, as in lists; what cannot be read now is.
         let state = async |kv: &Option<knarr_store::KeyValue>| {
-            let kv = kv.as_ref()?;
-            let value = kv.value.clone();
-            self.entry(resource, &kv.key, kv.mod_revision, value)
-                .await
-                .ok()
+            let Some(kv) = kv else { return Ok(None) };
+            let entry = self.entry(resource, &kv.key, kv.mod_revision, kv.value.clone());
+            match entry.await {
+                Ok(entry) => Ok(Some(entry)),
+                Err(error) if error.is_unavailable() => Err(unavailable(&error)),
+                Err(_) => Ok(None),
+            }
         };
         let mut made = Vec::new();
         for commit in batch.commits.iter().filter(|c| c.revision <= until) {
             for event in &commit.events {
-                let (new, old) = (state(&event.value).await, state(&event.previous).await);
+                let (new, old) = match (state(&event.value).await, state(&event.previous).await) {
+                    (Ok(new), Ok(old)) => (new, old),
+                    (Err(status), _) | (_, Err(status)) => {
+                        made.push(Err(status));
+                        return made;
+                    }
+                };
                 if new.is_some() || old.is_some() {
                     made.push(Ok(Arc::new(RingEvent::new(commit.revision, new, old))));
                 }
@@ -389,6 +395,11 @@ pub enum ListError {
     /// The revision is compacted.
     Expired,
     Status(Box<Status>),
+}
+
+/// What a client is told while who has the key to a value does not answer.
+fn unavailable(why: &dyn std::fmt::Display) -> Status {
+    Status::service_unavailable(why.to_string()).with_retry_after(RETRY_SECONDS)
 }
 
 fn watch_error(error: &knarr_store::Error, after: u64, oldest: u64) -> Status {
@@ -464,6 +475,11 @@ impl Objects for Cache {
     fn revision_of(&self, group: &str, resource: &str) -> u64 {
         self.resource(group, resource)
             .map_or(0, |c| c.last_change())
+    }
+
+    fn is_whole(&self, group: &str, resource: &str) -> bool {
+        self.resource(group, resource)
+            .is_none_or(|cache| cache.damaged.is_empty())
     }
 }
 

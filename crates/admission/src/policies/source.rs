@@ -55,6 +55,12 @@ impl<C> Source<C> {
             .map(|resource| self.objects.revision_of(GROUP, resource))
     }
 
+    /// Whether all policies and bindings could be read: those that could not may be the ones that refuse.
+    pub fn is_whole(&self) -> bool {
+        let mut resources = self.resources.iter();
+        resources.all(|resource| self.objects.is_whole(GROUP, resource))
+    }
+
     /// The policies in force as of now, in the order of their names.
     pub fn current(&self) -> Arc<[Hook<C>]> {
         let state = self.state.load();

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     matching::{Namespace, carries_own_kind, unversioned},
+    not_ready,
     request::{AdmissionPlugin, AdmissionRequest, Phase},
 };
 
@@ -93,10 +94,13 @@ impl AdmissionPlugin for MutatingWebhooks {
     }
 
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
-        concerns(&self.source.view().hooks, request)
+        concerns(&self.source, request)
     }
 
     async fn admit(&self, request: &mut AdmissionRequest<'_>) -> Result<(), Status> {
+        if !self.source.is_whole() {
+            return Err(not_ready(request));
+        }
         let view = self.source.view();
         let namespace = Namespace::new(&*self.calls.objects);
         request.reinvocation.enter(NAME, request.object.as_deref());

@@ -41,6 +41,11 @@ impl Source {
         }
     }
 
+    /// Whether all configurations could be read: those that could not may be the ones that refuse.
+    pub fn is_whole(&self) -> bool {
+        self.objects.is_whole(GROUP, self.resource)
+    }
+
     /// What is configured now. A revision that did not move is all that is looked at.
     pub fn view(&self) -> Arc<View> {
         let revision = self.objects.revision_of(GROUP, self.resource);

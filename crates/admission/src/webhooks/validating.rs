@@ -7,6 +7,7 @@ use knarr_meta::status::Status;
 use super::{Calls, annotations, concerns, source::Source};
 use crate::{
     matching::Namespace,
+    not_ready,
     request::{AdmissionPlugin, AdmissionRequest, Phase},
 };
 
@@ -34,10 +35,13 @@ impl AdmissionPlugin for ValidatingWebhooks {
     }
 
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
-        concerns(&self.source.view().hooks, request)
+        concerns(&self.source, request)
     }
 
     async fn validate(&self, request: &AdmissionRequest<'_>) -> Result<(), Status> {
+        if !self.source.is_whole() {
+            return Err(not_ready(request));
+        }
         let view = self.source.view();
         let namespace = Namespace::new(&*self.calls.objects);
         let mut invocations = Vec::new();

@@ -4,11 +4,14 @@
 //! error, it can be deleted, and health tells how many there are.
 //!
 //! It is otherwise with those whose key somebody has who does not answer now: they are there, and who lists or watches is told so and
-//! comes again.
+//! comes again. What they were before stays where the server itself looks: an admission webhook that cannot be read goes on to be asked.
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use knarr_meta::status::Status;
@@ -22,6 +25,8 @@ pub struct Damaged {
     objects: RwLock<BTreeMap<Box<str>, Found>>,
     /// How many of them may be readable soon.
     waiting: AtomicUsize,
+    /// Why what is cached is not what is stored: nothing of it is served until all is read anew.
+    closed: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -50,8 +55,27 @@ impl Damaged {
         self.waiting.store(waiting, Ordering::Release);
     }
 
+    /// Notes that a value came that cannot be read now: what is cached of its key is from before.
+    pub fn close(&self, error: &Error) {
+        // The first one tells as well as any.
+        let _ = self.closed.set(error.to_string());
+    }
+
+    /// Whether a value came that cannot be read now.
+    pub fn is_closed(&self) -> bool {
+        self.closed.get().is_some()
+    }
+
+    /// Whether all has to be read anew, if it can be.
+    pub fn is_to_be_read(&self) -> bool {
+        self.is_closed() || !self.is_empty()
+    }
+
     /// Why some cannot be read that may be readable soon; `None` where there are none.
     pub fn waits(&self) -> Option<String> {
+        if let Some(why) = self.closed.get() {
+            return Some(why.clone());
+        }
         if self.waiting.load(Ordering::Acquire) == 0 {
             return None;
         }

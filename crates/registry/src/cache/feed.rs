@@ -88,6 +88,13 @@ impl Cache {
                 for (resource, key, value) in changed(&resources, commit) {
                     match self.decode(resource, commit.revision, value).await {
                         Ok(new) => resource.apply(key, commit.revision, new),
+                        Err(error) if error.is_unavailable() => {
+                            let name = &*resource.kind.resource;
+                            tracing::error!(%error, resource = name, key, "stored object cannot be read now");
+                            // It is there. Who watches comes again, and is told to wait, as who lists is.
+                            resource.damaged.close(&error);
+                            resource.ended.cancel();
+                        }
                         Err(error) => {
                             let name = &*resource.kind.resource;
                             tracing::error!(%error, resource = name, key, "stored object cannot be read");

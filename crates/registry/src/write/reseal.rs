@@ -78,9 +78,13 @@ impl Registry {
         }
     }
 
-    /// Objects that cannot be read, of resources that are encrypted: they are left as they are.
+    /// Objects that cannot be read, of resources that are encrypted: they are left as they are. Of a resource that is closed one at
+    /// least cannot be.
     pub fn unreadable(&self) -> usize {
-        let damaged = (self.encrypted()).map(|resource| resource.damaged.len());
+        let damaged = (self.encrypted()).map(|resource| {
+            let closed = usize::from(resource.damaged.is_closed());
+            resource.damaged.len().saturating_add(closed)
+        });
         damaged.sum()
     }
 

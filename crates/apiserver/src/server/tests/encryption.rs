@@ -146,10 +146,7 @@ async fn the_own_key_is_replaced() {
 async fn objects_wait_for_their_plugin() {
     let dir = tempfile::tempdir().expect("a directory");
     let socket = dir.path().join("kms.sock");
-    let kms = format!(
-        "{{kms: {{apiVersion: v2, name: k, endpoint: 'unix://{}', timeout: 500ms}}}}, {{identity: {{}}}}",
-        socket.display()
-    );
+    let kms = kms(&socket);
     let plugin = Plugin::start(&socket, Behaviour::default());
     let cluster = with(dir, "secrets", &kms).await;
     cluster.create(SECRETS, secret("s")).await;
@@ -176,4 +173,111 @@ async fn objects_wait_for_their_plugin() {
     });
     waited.await.expect("readable again in time");
     assert_eq!(cluster.get(SECRETS).await.code, 200);
+}
+
+fn kms(socket: &std::path::Path) -> String {
+    format!(
+        "{{kms: {{apiVersion: v2, name: k, endpoint: 'unix://{}', timeout: 500ms}}}}, {{identity: {{}}}}",
+        socket.display()
+    )
+}
+
+/// What another server has written with a key that nobody can be asked for now.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_now_is_not_told_as_deleted() {
+    let dirs = [(); 2].map(|()| tempfile::tempdir().expect("a directory"));
+    let socket = dirs[0].path().join("kms.sock");
+    let plugin = Plugin::start(&socket, Behaviour::default());
+    let [one, other] = dirs;
+    let cluster = with(one, "secrets", &kms(&socket)).await;
+    let made = cluster.create(SECRETS, secret("s")).await;
+    let other = with(other, "secrets", &kms(&socket)).await;
+    other.create(SECRETS, secret("s")).await;
+    let key = "/registry/secrets/default/s";
+    let store = &other.server.core.registry.store;
+    let theirs = store.range(key, None, 1, None).await.expect("a range");
+    let from = version(&made);
+    let mut watch = cluster
+        .watch(&format!("{SECRETS}?watch=true&resourceVersion={from}"))
+        .await;
+    plugin.behave(|now| now.hangs = true);
+    let put = knarr_store::Op::put(key, theirs.kvs[0].value.clone());
+    let store = &cluster.server.core.registry.store;
+    store.commit(put).await.expect("committed");
+    let told = watch.next().await;
+    assert!(told.is_none(), "the watch ends: {told:?}");
+    assert_eq!(cluster.get(SECRETS).await.code, 503);
+    assert_eq!(
+        cluster.get(&format!("{SECRETS}?watch=true")).await.code,
+        503
+    );
+    plugin.behave(|now| now.hangs = false);
+    let waited = tokio::time::timeout(LIMIT, async {
+        while cluster.get(&format!("{SECRETS}/s")).await.code != 200 {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    waited.await.expect("readable again in time");
+    // Who comes back sees a change.
+    let mut watch = cluster
+        .watch(&format!("{SECRETS}?watch=true&resourceVersion={from}"))
+        .await;
+    assert!(watch.short().await.starts_with("MODIFIED s "));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_passes_by_webhooks_and_policies_that_cannot_be_read() {
+    const CONFIGURATIONS: &str = "/apis/admissionregistration.k8s.io/v1";
+    for (resource, object) in [
+        (
+            "validatingwebhookconfigurations",
+            json!({"metadata": {"name": "x"}, "webhooks": []}),
+        ),
+        (
+            "mutatingwebhookconfigurations",
+            json!({"metadata": {"name": "x"}, "webhooks": []}),
+        ),
+        (
+            "validatingadmissionpolicybindings",
+            json!({"metadata": {"name": "x"}, "spec": {"policyName": "x", "validationActions": ["Deny"]}}),
+        ),
+        (
+            "validatingadmissionpolicies",
+            json!({"metadata": {"name": "x"}, "spec": {
+                "matchConstraints": {"resourceRules": [{"apiGroups": ["apps"], "apiVersions": ["v1"], "operations": ["*"], "resources": ["deployments"]}]},
+                "validations": [{"expression": "false"}],
+            }}),
+        ),
+    ] {
+        let dir = tempfile::tempdir().expect("a directory");
+        let socket = dir.path().join("kms.sock");
+        let plugin = Plugin::start(&socket, Behaviour::default());
+        let encrypted = "'*.admissionregistration.k8s.io'";
+        let cluster = with(dir, encrypted, &kms(&socket)).await;
+        let uri = format!("{CONFIGURATIONS}/{resource}");
+        cluster.create(&uri, object).await;
+        cluster.create(CONFIGMAPS, configmap("a")).await;
+        let dir = ended(cluster).await;
+        drop(plugin);
+        let cluster = with(dir, encrypted, &kms(&socket)).await;
+        let refused = cluster.call(Method::POST, CONFIGMAPS, configmap("b")).await;
+        assert_eq!(refused.code, 403, "{resource}: {}", refused.body);
+        let message = refused.body["message"].as_str().unwrap_or_default();
+        assert!(
+            message.ends_with("not yet ready to handle request"),
+            "{message}"
+        );
+        let _plugin = Plugin::start(&socket, Behaviour::default());
+        let waited = tokio::time::timeout(LIMIT, async {
+            while cluster
+                .call(Method::POST, CONFIGMAPS, configmap("b"))
+                .await
+                .code
+                != 201
+            {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        });
+        waited.await.expect("ready again in time");
+    }
 }
