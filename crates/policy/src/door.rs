@@ -8,7 +8,8 @@ use std::{
     time::Duration,
 };
 
-use knarr_cni::policy::{Answer, LINE_LIMIT_BYTES, Notice};
+use knarr_cni::policy::{Answer, Change, LINE_LIMIT_BYTES, Notice};
+use knarr_nft::Family;
 use knarr_tasks::accept;
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
@@ -50,7 +51,12 @@ pub fn open(path: &Path) -> io::Result<StdListener> {
 }
 
 /// Lets plugins in for as long as it is awaited.
-pub async fn serve(listener: StdListener, told: mpsc::Sender<Told>) -> io::Result<()> {
+/// `families` are those that policies are enforced in.
+pub async fn serve(
+    listener: StdListener,
+    families: &[Family],
+    told: mpsc::Sender<Told>,
+) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let seats = Arc::new(Semaphore::new(PLUGINS_MAX));
     loop {
@@ -58,9 +64,9 @@ pub async fn serve(listener: StdListener, told: mpsc::Sender<Told>) -> io::Resul
             return Ok(());
         };
         let (stream, _) = accept("a CNI plugin's question", || listener.accept()).await;
-        let told = told.clone();
+        let (families, told) = (families.to_vec(), told.clone());
         knarr_tasks::spawn("a CNI plugin's question", async move {
-            if let Err(error) = answer(stream, told).await {
+            if let Err(error) = answer(stream, &families, told).await {
                 debug!(%error, "a CNI plugin went away");
             }
             drop(seat);
@@ -68,11 +74,21 @@ pub async fn serve(listener: StdListener, told: mpsc::Sender<Told>) -> io::Resul
     }
 }
 
-async fn answer(mut stream: UnixStream, told: mpsc::Sender<Told>) -> io::Result<()> {
+async fn answer(
+    mut stream: UnixStream,
+    families: &[Family],
+    told: mpsc::Sender<Told>,
+) -> io::Result<()> {
     let mut line = String::new();
     let mut limited = BufReader::new((&mut stream).take(LINE_LIMIT_BYTES));
     timeout(READ_TIMEOUT, limited.read_line(&mut line)).await??;
     let error = match serde_json::from_str::<Notice>(&line) {
+        // Whoever had it would be reached by everybody.
+        Ok(Notice {
+            change, address, ..
+        }) if change == Change::Add && !families.contains(&Family::of(address)) => Some(format!(
+            "nobody enforces network policies for {address}: the cluster does not have its family"
+        )),
         Ok(notice) => match timeout(ANSWER_TIMEOUT, in_force(notice, told)).await {
             Ok(true) => None,
             Ok(false) => Some("network policies are being stopped".to_owned()),

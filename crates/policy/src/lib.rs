@@ -209,7 +209,7 @@ impl NetworkPolicies {
         let (told, notices) = mpsc::channel(door::QUEUE);
         let serve = async {
             match self.listener.try_clone() {
-                Ok(listener) => door::serve(listener, told).await,
+                Ok(listener) => door::serve(listener, &self.families, told).await,
                 Err(error) => Err(error),
             }
         };

@@ -144,6 +144,27 @@ async fn a_plugin_is_answered_when_its_pod_is_known_and_isolated() {
     .await;
 }
 
+/// As after a start of a cluster of both families with one of them alone.
+#[tokio::test]
+async fn no_pod_gets_an_address_that_nobody_judges() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path());
+    says(&mut node, "hook forward").await;
+    node.pods.apply(pod("one"));
+    let mut six = notice(Change::Add, "one");
+    six.address = "fd42::9".parse().unwrap();
+    let refused = tell(&node.socket, &six).await.unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .contains("nobody enforces network policies for fd42::9"),
+        "{refused}"
+    );
+    // What is left of it goes.
+    six.change = Change::Remove;
+    tell(&node.socket, &six).await.unwrap();
+}
+
 #[tokio::test]
 async fn no_pod_starts_while_the_kernel_refuses() {
     let directory = tempfile::tempdir().unwrap();
