@@ -74,13 +74,14 @@ pub fn announced(flags: &Up) -> Result<knarr_announce::Ranges> {
     text.parse().context("--lb-range")
 }
 
-/// TCP ports of this machine that are knarr's.
+/// TCP ports of this machine that are knarr's, or kept for its administrators.
 pub fn own_ports(flags: &Up) -> Vec<u16> {
     let traffic = &flags.traffic;
     let mut ports = vec![flags.server.listen().port(), knarr_kubelet::DEFAULT_PORT];
     if traffic.ingress {
         ports.extend([traffic.ingress_http_port, traffic.ingress_https_port]);
     }
+    ports.extend(&traffic.lb_reserved_ports);
     ports
 }
 

@@ -18,6 +18,7 @@
 //!
 //! Beside the rules, load balancers are told which services have endpoints here (`health`).
 
+mod addresses;
 mod claims;
 mod conntrack;
 mod health;
@@ -37,7 +38,7 @@ use k8s_openapi::api::{
     discovery::v1::EndpointSlice,
     networking::v1::ServiceCIDR,
 };
-use knarr_client::{Event, IndexKey, Informer, InformerScope, Informers};
+use knarr_client::{Event, IndexKey, Informer, Informers};
 use knarr_cni::InstanceId;
 use knarr_meta::prefix::Prefix;
 use knarr_nft::{Family, Kernel, Netlink, Pauses, Protocol, Transaction, Watched};
@@ -80,7 +81,7 @@ pub struct Config {
     /// own, on an address that no endpoint may have.
     pub node_local_dns: Vec<(IpAddr, IpAddr)>,
     /// TCP ports of this node's own addresses that no Service gets, whatever its external addresses: who is reached there keeps the node
-    /// and the cluster going (CVE-2020-8554).
+    /// and the cluster going (CVE-2020-8554). So does the pod network, whose UDP port is none either.
     pub reserved_ports: Vec<u16>,
 }
 
@@ -117,12 +118,12 @@ pub struct Proxy {
 impl Proxy {
     /// Its informers should read as the service account `kube-system/kube-proxy`.
     pub fn new(config: Config, informers: &Informers) -> Self {
-        // Of nodes, its own alone.
-        let node = informers.informer_with(InformerScope {
-            field_selector: Some(format!("metadata.name={}", config.node_name)),
-            ..InformerScope::default()
-        });
-        let mut proxy = Self::with(config, informers.informer(), informers.informer(), node);
+        let mut proxy = Self::with(
+            config,
+            informers.informer(),
+            informers.informer(),
+            informers.informer(),
+        );
         proxy.follow(informers.informer());
         proxy
     }
@@ -151,12 +152,21 @@ impl Proxy {
         let (marked, all, name) = (dirty.clone(), services.clone(), config.node_name.clone());
         nodes.on_event(move |event| {
             let own = event.object().metadata.name.as_deref() == Some(name.as_str());
-            let moved = match &event {
-                Event::Updated { old, new } => zone_of(old) != zone_of(new),
-                Event::Added(node) | Event::Deleted(node) => !zone_of(node).is_empty(),
+            let (rezoned, moved) = match &event {
+                Event::Updated { old, new } => (
+                    zone_of(old) != zone_of(new),
+                    addresses::of(old) != addresses::of(new),
+                ),
+                Event::Added(node) | Event::Deleted(node) => {
+                    (!zone_of(node).is_empty(), !addresses::of(node).is_empty())
+                }
             };
-            if own && moved {
+            let rezoned = own && rezoned;
+            // What nodes are called by concerns those who name addresses alone.
+            let concerned = |service: &Service| rezoned || (moved && addresses::are_named(service));
+            if rezoned || moved {
                 let services = all.list().into_iter();
+                let services = services.filter(|service| concerned(service));
                 services.for_each(|service| marked.add(key_of(&service)));
             }
         });
@@ -327,19 +337,26 @@ impl Proxy {
             let mut ranges = ranges.map(|range| range.contains(*address));
             ranges.any(|has| has) || own_dns.contains(address)
         };
-        let own = self.own_addresses();
+        let nodes = addresses::of_nodes(|| self.nodes.list(), &self.config.node_name, &service);
         let servers = self.api_servers();
         for port in &mut ports {
-            let is_reserved =
-                port.protocol == Protocol::Tcp && self.config.reserved_ports.contains(&port.port);
-            if is_reserved && port.external_ips.iter().any(|a| own.contains(a)) {
+            let is_reserved = match port.protocol {
+                Protocol::Tcp => self.config.reserved_ports.contains(&port.port),
+                Protocol::Udp => port.port == addresses::VXLAN_PORT,
+                Protocol::Sctp => false,
+            };
+            if is_reserved && port.external_ips.iter().any(|a| nodes.own.contains(a)) {
                 warn!(service = %key, port = port.port, "a Service cannot have this port of a node's own address");
-                port.external_ips.retain(|address| !own.contains(address));
+                port.external_ips
+                    .retain(|address| !nodes.own.contains(address));
             }
             if port.protocol == Protocol::Tcp {
                 let is_server = |address: &IpAddr| servers.contains(&(*address, port.port));
                 port.external_ips.retain(|address| !is_server(address));
             }
+            // Whoever is called there is on that node, which serves what it gives up itself.
+            port.external_ips
+                .retain(|address| !nodes.others.contains(address));
             port.external_ips.retain(|address| !is_given(address));
             port.guarded_ips.retain(|address| !is_given(address));
         }
@@ -371,15 +388,6 @@ impl Proxy {
             servers.extend(addresses.flat_map(|a| ports.iter().map(move |port| (a, *port))));
         }
         servers
-    }
-
-    fn own_addresses(&self) -> HashSet<IpAddr> {
-        let own = self.nodes.get("", &self.config.node_name);
-        let status = own.as_ref().and_then(|own| own.status.as_ref());
-        let addresses = status
-            .into_iter()
-            .flat_map(|s| s.addresses.iter().flatten());
-        addresses.filter_map(|a| a.address.parse().ok()).collect()
     }
 
     fn place(&self) -> Place {

@@ -172,6 +172,13 @@ pub fn service_ports(
     ports.collect()
 }
 
+/// Those that a load balancer has given the Service, of both families.
+pub fn balanced_addresses(service: &Service) -> impl Iterator<Item = IpAddr> {
+    let balancer = service.status.iter().flat_map(|s| &s.load_balancer);
+    let ingress = balancer.flat_map(|b| b.ingress.iter().flatten());
+    ingress.filter_map(|i| i.ip.as_ref()?.parse().ok())
+}
+
 /// What load balancers may ask about a service, of those that keep the client's address. Endpoints are counted in the family that has
 /// more of them: a pod may have an address in each.
 pub fn health(

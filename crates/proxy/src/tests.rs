@@ -55,6 +55,7 @@ impl Kernel for Fake {
 struct Running {
     services: Informer<Service>,
     slices: Informer<EndpointSlice>,
+    nodes: Informer<Node>,
     ranges: Informer<ServiceCIDR>,
     offered: mpsc::UnboundedReceiver<(String, bool)>,
     answers: mpsc::UnboundedSender<Result<(), Error>>,
@@ -75,7 +76,8 @@ impl Running {
 
     fn start_with(config: Config, services: Vec<Service>, slices: Vec<EndpointSlice>) -> Self {
         let (informed, sliced) = (Informer::new(), Informer::new());
-        let mut proxy = Proxy::with(config, informed.clone(), sliced.clone(), nodes());
+        let nodes = nodes();
+        let mut proxy = Proxy::with(config, informed.clone(), sliced.clone(), nodes.clone());
         let ranges = Informer::new();
         proxy.follow(ranges.clone());
         informed.replace(services);
@@ -95,6 +97,7 @@ impl Running {
         Self {
             services: informed,
             slices: sliced,
+            nodes,
             ranges,
             offered,
             answers,
@@ -188,6 +191,59 @@ async fn no_service_gets_the_ports_that_keep_a_node_going() {
         assert!(first.contains(there), "{there} in {first}");
     }
     assert!(!first.contains("192.0.2.1 . tcp . 6443"), "{first}");
+}
+
+/// Whoever had it would have what other nodes' pods send each other.
+#[tokio::test]
+async fn no_service_gets_the_port_of_the_pod_network() {
+    let mut all = service("a", "10.43.0.1", &[OWN]);
+    let ports = json!([{"port": 8472, "protocol": "UDP"}]);
+    all.spec.as_mut().unwrap().ports = serde_json::from_value(ports).unwrap();
+    let mut slice = slice("a", "10.42.0.2");
+    slice.ports = serde_json::from_value(json!([{"port": 8080, "protocol": "UDP"}])).unwrap();
+    let mut running = Running::start(vec![all], vec![slice]);
+    let first = running.transaction(Ok(())).await;
+    assert!(first.contains("10.43.0.1 . udp . 8472"), "{first}");
+    assert!(!first.contains("192.0.2.1 . udp . 8472"), "{first}");
+}
+
+/// What is for a node is not for whoever names its address; a load balancer may give it out.
+#[tokio::test]
+async fn addresses_of_other_nodes_are_no_external_ones() {
+    let other = "192.0.2.2";
+    let node = |addresses: serde_json::Value| -> Node {
+        let node = json!({"metadata": {"name": "b"}, "status": {"addresses": addresses}});
+        serde_json::from_value(node).unwrap()
+    };
+    let has =
+        json!([{"type": "InternalIP", "address": other}, {"type": "Hostname", "address": "b"}]);
+    let thief = service("a", "10.43.0.1", &[OWN, other, "198.51.100.7"]);
+    let mut given = service("b", "10.43.0.2", &[]);
+    given.spec.as_mut().unwrap().ports = serde_json::from_value(json!([{"port": 81}])).unwrap();
+    let status = json!({"loadBalancer": {"ingress": [{"ip": other}]}});
+    given.status = serde_json::from_value(status).unwrap();
+    let slices = vec![slice("a", "10.42.0.2"), slice("b", "10.42.0.3")];
+    let mut running = Running::start(vec![thief, given], slices);
+    let first = running.transaction(Ok(())).await;
+    assert!(first.contains("192.0.2.2 . tcp . 80"), "nobody's: {first}");
+    running.nodes.apply(node(has));
+    let change = running.transaction(Ok(())).await;
+    let gone = format!("delete element ip {TABLE} external {{ {other} . tcp . 80 }}");
+    assert!(change.contains(&gone), "{change}");
+    for stays in [
+        "192.0.2.1 . tcp . 80",
+        "192.0.2.2 . tcp . 81",
+        "198.51.100.7 . tcp . 80",
+    ] {
+        assert!(
+            first.contains(stays) && !change.contains(stays),
+            "{stays}: {change}"
+        );
+    }
+    running.nodes.apply(node(json!([])));
+    let change = running.transaction(Ok(())).await;
+    let back = format!("add element ip {TABLE} external {{ {other} . tcp . 80 }}");
+    assert!(change.contains(&back), "{change}");
 }
 
 #[tokio::test]
