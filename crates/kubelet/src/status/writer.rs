@@ -15,6 +15,8 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lists that a strategic patch merges by this key; all others are replaced as a whole.
 const MERGED: [(&str, &str); 3] = [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")];
+/// Of these, in which the first is another than the rest: a patch says their order, or new ones come before those that are there.
+const ORDERED: [&str; 2] = ["podIPs", "hostIPs"];
 
 /// What came of a write.
 #[derive(Debug)]
@@ -37,6 +39,13 @@ pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
             continue;
         }
         let merged = MERGED.iter().find(|(list, _)| list == key);
+        if let (Some((_, by)), Some(_)) = (merged, before)
+            && ORDERED.contains(&&**key)
+        {
+            let of = |item: &Value| json!({ *by: item.get(by) });
+            let order = value.as_array().into_iter().flatten().map(of).collect();
+            patch.insert(format!("$setElementOrder/{key}"), order);
+        }
         let value = match (merged, before) {
             (Some((_, by)), Some(before)) => merge(before, value, by),
             _ => value.clone(),
