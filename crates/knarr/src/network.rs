@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::ErrorKind,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
@@ -9,7 +10,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use knarr_cni::{InstanceId, node::DnsListen, plugin};
-use serde_json::json;
+use knarr_meta::prefix::Prefix;
+use serde_json::{Value, json};
 
 use crate::ranges::Ranges;
 
@@ -31,6 +33,8 @@ pub fn dns_listen(service: IpAddr) -> IpAddr {
 
 /// The network's name in CNI's terms.
 pub const NETWORK: &str = "knarr";
+/// Its configuration, where runtimes look for one.
+const CONFLIST: &str = "10-knarr.conflist";
 
 /// The URL at which clients on this machine reach the API server.
 pub fn api_url(listen: SocketAddr) -> String {
@@ -77,7 +81,7 @@ pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
             "capabilities": {"portMappings": true},
         }],
     });
-    let path = conf_dir.join("10-knarr.conflist");
+    let path = conf_dir.join(CONFLIST);
     replace(&path, |temporary| fs::write(temporary, list.to_string()))?;
     // Through /proc/self/exe it would be the caller's program, not ours.
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
@@ -87,6 +91,29 @@ pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
         })?;
     }
     Ok(())
+}
+
+/// Removes the configuration that an earlier start has left, if pods would get addresses of families by it that the cluster does not have
+/// any more, and that nobody enforces policies for: until there is another one, no pod starts.
+///
+/// # Errors
+/// When it cannot be read or removed.
+pub fn forget_cni_of_others(data_dir: &Path, cluster: &Ranges) -> Result<()> {
+    let path = data_dir.join("cni/conf").join(CONFLIST);
+    let text = match fs::read(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let list: Value = serde_json::from_slice(&text).unwrap_or_default();
+    let subnets = list.pointer("/plugins/0/subnets").and_then(Value::as_array);
+    let of_cluster = |subnet: &Value| {
+        let range = subnet.as_str().and_then(|text| text.parse::<Prefix>().ok());
+        range.is_some_and(|range| cluster.has_family_of(range.address()))
+    };
+    if subnets.is_some_and(|subnets| subnets.iter().all(of_cluster)) {
+        return Ok(());
+    }
+    fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))
 }
 
 /// Makes a file beside its place and moves it there: a pod that starts meanwhile sees the old or the new one.
@@ -101,6 +128,32 @@ fn replace(path: &Path, make: impl FnOnce(&Path) -> std::io::Result<()>) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_configuration_of_families_that_went_is_removed() {
+        for (pods, cluster, stays) in [
+            ("10.42.0.0/24", "10.42.0.0/16", true),
+            ("10.42.0.0/24", "10.42.0.0/16,fd42::/48", true),
+            ("10.42.0.0/24,fd42::/64", "10.42.0.0/16,fd42::/48", true),
+            ("10.42.0.0/24,fd42::/64", "10.42.0.0/16", false),
+            ("10.42.0.0/24,fd42::/64", "fd42::/48", false),
+            ("10.42.0.0/24", "fd42::/48", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let cluster: Ranges = cluster.parse().unwrap();
+            forget_cni_of_others(dir.path(), &cluster).unwrap();
+            let network = PodNetwork {
+                instance: InstanceId::random().unwrap(),
+                pods: pods.parse().unwrap(),
+                mtu: 1500,
+                network_policy: true,
+            };
+            write_cni(dir.path(), &network).unwrap();
+            forget_cni_of_others(dir.path(), &cluster).unwrap();
+            let left = dir.path().join("cni/conf").join(CONFLIST).exists();
+            assert_eq!(left, stays, "{pods} in {cluster}");
+        }
+    }
 
     #[test]
     fn local_clients_use_loopback_when_all_addresses_are_served() {

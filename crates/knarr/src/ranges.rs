@@ -86,6 +86,13 @@ impl Ranges {
         self.0.iter().any(|range| alike(range, address))
     }
 
+    /// Those of the families of others; `None` where there are none.
+    pub fn of_families(&self, others: &Self) -> Option<Self> {
+        let mut kept = self.0.clone();
+        kept.retain(|range| others.has_family_of(range.address()));
+        (!kept.is_empty()).then_some(Self(kept))
+    }
+
     /// The address that many places into each.
     pub fn nth(&self, place: u32) -> Vec<IpAddr> {
         self.0.iter().filter_map(|range| range.nth(place)).collect()

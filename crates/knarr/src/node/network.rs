@@ -70,6 +70,7 @@ pub(super) async fn configure(parts: &Parts<'_>) -> Result<Arc<Notify>> {
     if settings.network == Network::Foreign {
         return Ok(configured);
     }
+    network::forget_cni_of_others(&settings.host.data_dir, &settings.cluster.cluster_cidr)?;
     let user = format!("system:node:{}", settings.name);
     let client = parts
         .clients
@@ -127,7 +128,7 @@ fn follow_pod_cidr(
 }
 
 /// The node's own ranges, when it has them: one of each family of the cluster, but of a node that is older than a family, whose ranges
-/// cannot be changed.
+/// cannot be changed. Those of families that the cluster has had are of no use: nobody judges what is sent there.
 fn pod_ranges(node: &v1::Node, cluster: &Ranges) -> Option<Ranges> {
     let spec = node.spec.as_ref()?;
     let several = spec.pod_cidrs.as_ref().filter(|ranges| !ranges.is_empty());
@@ -135,12 +136,7 @@ fn pod_ranges(node: &v1::Node, cluster: &Ranges) -> Option<Ranges> {
         Some(ranges) => ranges.join(","),
         None => spec.pod_cidr.clone()?,
     };
-    let ranges: Ranges = text.parse().ok()?;
-    let are_ours = ranges
-        .list()
-        .iter()
-        .all(|range| cluster.has_family_of(range.address()));
-    are_ours.then_some(ranges)
+    text.parse::<Ranges>().ok()?.of_families(cluster)
 }
 
 /// The way to the pods of other nodes.
@@ -263,4 +259,29 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
         parts.tasks.keep("cluster DNS", dns.run(token.clone()));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_node_uses_ranges_of_the_clusters_families() {
+        let (four, six) = ("10.42.1.0/24", "fd42:0:0:1::/64");
+        for (node, cluster, wanted) in [
+            (json!([four, six]), "10.42.0.0/16", Some(four)),
+            (json!([four, six]), "fd42::/48", Some(six)),
+            (json!([four]), "10.42.0.0/16,fd42::/48", Some(four)),
+            (json!([four]), "fd42::/48", None),
+            (json!([]), "10.42.0.0/16", None),
+        ] {
+            let made = json!({"metadata": {"name": "a"}, "spec": {"podCIDRs": node}});
+            let made = serde_json::from_value(made).unwrap();
+            let ranges = pod_ranges(&made, &cluster.parse().unwrap());
+            let ranges = ranges.map(|ranges| ranges.to_string());
+            assert_eq!(ranges.as_deref(), wanted, "{node} in {cluster}");
+        }
+    }
 }
