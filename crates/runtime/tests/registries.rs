@@ -257,6 +257,41 @@ async fn a_registry_gets_the_credentials_it_asks_for() {
     }
 }
 
+/// Whom a registry leads to may not have the credentials sent to where it says that tokens are.
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_are_not_for_whom_a_registry_leads_to() {
+    let collector = serve(|_| Answer::new("200 OK", r#"{"token":"t"}"#));
+    for challenge in [
+        format!("Bearer realm=\"http://{}/token\"", collector.address()),
+        "Basic realm=\"r\"".to_owned(),
+    ] {
+        let elsewhere = serve(move |_| {
+            Answer::new("401 Unauthorized", "").with("WWW-Authenticate", challenge.clone())
+        });
+        let place = format!("http://{}/blob", elsewhere.address());
+        let registry = serve(move |_| {
+            Answer::new("307 Temporary Redirect", "").with("Location", place.clone())
+        });
+        let Some(kit) = kit("") else { return };
+        let name = format!("{}/app", registry.address());
+        let failed = kit.pull_as(&name, password("u")).await.unwrap_err();
+        assert!(
+            matches!(failed.0, PullFailure::Denied { .. }),
+            "{}",
+            failed.1
+        );
+        assert_eq!(elsewhere.requests().len(), 1, "nobody asks there again");
+        let told = elsewhere.requests().into_iter().chain(registry.requests());
+        for request in told {
+            assert!(
+                !request.headers.contains_key("authorization"),
+                "{request:?}"
+            );
+        }
+    }
+    assert_eq!(collector.requests().len(), 0);
+}
+
 /// Manifests, tokens and layers that never end, or that do not come.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_registry_keeps_a_pull_waiting() {

@@ -135,6 +135,7 @@ impl Source {
             }
             // Asked once more with what it wanted, it must know us.
             let again = response.status() == StatusCode::UNAUTHORIZED && !challenged;
+            let again = again && self.is_own(response.url());
             let wanted = challenge(response.headers()).filter(|_| again);
             challenged = match wanted {
                 Some(wanted) => self.authorize(&wanted).await?,
@@ -144,6 +145,18 @@ impl Source {
                 return Err(self.refusal(response).await);
             }
         }
+    }
+
+    /// Whether the registry itself has answered, and not whom it leads to: what that wants is not for it to say, since the credentials
+    /// would go wherever it names.
+    fn is_own(&self, url: &Url) -> bool {
+        let place = |url: &Url| {
+            (
+                url.host_str().map(str::to_owned),
+                url.port_or_known_default(),
+            )
+        };
+        place(url) == place(&self.base)
     }
 
     /// The head of an answer.
