@@ -149,39 +149,50 @@ impl Rotation {
 
     async fn rotate(&self) -> Phase {
         let resealing = self.state.lock().resealing.clone();
-        self.registry.reseal(&resealing).await;
-        let failed = resealing.failed.load(Ordering::Relaxed);
-        let done = resealing.done.load(Ordering::Relaxed);
-        tracing::info!(
-            done,
-            failed,
-            "encrypted objects were written with the newest key"
-        );
-        if failed > 0 {
-            return Phase::Failed;
-        }
-        let keys = self.pki.encryption_keys();
-        if !keys.is_replacing() {
-            return Phase::Done;
-        }
-        if self.registry.unreadable() > 0 {
-            tracing::warn!(
-                "the replaced key of the Secrets is kept: there are objects that cannot be read"
+        loop {
+            self.registry.reseal(&resealing).await;
+            let failed = resealing.failed.load(Ordering::Relaxed);
+            let done = resealing.done.load(Ordering::Relaxed);
+            tracing::info!(
+                done,
+                failed,
+                "encrypted objects were written with the newest key"
             );
-            return Phase::Failed;
-        }
-        self.state.lock().phase = Phase::History;
-        match self.registry.store.revision().await {
-            Ok(revision) => {
-                while self.registry.store.compacted() < revision {
-                    sleep(HISTORY_POLL).await;
-                }
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the replaced key of the Secrets is kept");
+            if failed > 0 {
                 return Phase::Failed;
             }
+            if !self.pki.encryption_keys().is_replacing() {
+                return Phase::Done;
+            }
+            self.state.lock().phase = Phase::History;
+            match self.history_ended().await {
+                // A write that had been encrypted when the key was replaced, and came into the store after all others were written.
+                Ok(true) => self.state.lock().phase = Phase::Writing,
+                Ok(false) => return self.forget_replaced(),
+                Err(why) => {
+                    tracing::warn!(why, "the replaced key of the Secrets is kept");
+                    return Phase::Failed;
+                }
+            }
         }
+    }
+
+    /// Waits until the store's history ends after all that is in it now. Whether something has to be written even so.
+    async fn history_ended(&self) -> Result<bool, String> {
+        let store = &self.registry.store;
+        let revision = store.revision().await.map_err(|error| shown(&error))?;
+        while store.compacted() < revision {
+            sleep(HISTORY_POLL).await;
+        }
+        if self.registry.unreadable() > 0 {
+            return Err("there are objects that cannot be read".to_owned());
+        }
+        let outdated = self.registry.has_outdated().await;
+        outdated.map_err(|status| status.message)
+    }
+
+    fn forget_replaced(&self) -> Phase {
+        let keys = self.pki.encryption_keys();
         if let Err(error) = keys.forget_replaced() {
             tracing::warn!(
                 error = shown(&error),

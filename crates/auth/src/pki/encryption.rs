@@ -59,7 +59,8 @@ impl EncryptionKeys {
     pub fn replace(&self) -> Result<(), Error> {
         let mut keys = self.keys.lock();
         let &[current] = keys.as_slice() else {
-            return Ok(());
+            // That may have failed after the keys had changed: nothing is written with one that a power failure takes.
+            return files::sync_dir(&self.dir);
         };
         // It has its second name for certain before it loses its first.
         let replaced = self.dir.join(REPLACED);

@@ -10,6 +10,7 @@ use std::sync::{
 };
 
 use futures::{StreamExt, stream};
+use knarr_meta::status::Status;
 use knarr_store::{Change, Expect};
 use parking_lot::Mutex;
 
@@ -86,6 +87,15 @@ impl Registry {
             resource.damaged.len().saturating_add(closed)
         });
         damaged.sum()
+    }
+
+    /// Whether anything is encrypted otherwise than it would be now.
+    ///
+    /// # Errors
+    /// Where the store does not tell.
+    pub async fn has_outdated(&self) -> Result<bool, Status> {
+        self.cache.fresh().await?;
+        Ok(!self.outdated().is_empty())
     }
 
     fn encrypted(&self) -> impl Iterator<Item = Arc<ResourceCache>> {

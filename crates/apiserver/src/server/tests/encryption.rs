@@ -281,3 +281,35 @@ async fn nothing_passes_by_webhooks_and_policies_that_cannot_be_read() {
         waited.await.expect("ready again in time");
     }
 }
+
+/// A write that was encrypted when the key was replaced, and came into the store after all others were written anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_write_is_left_with_a_key_that_is_forgotten() {
+    let cluster = Cluster::new().await;
+    cluster.create(SECRETS, secret("s")).await;
+    let key = "/registry/secrets/default/s";
+    let store = cluster.server.core.registry.store.clone();
+    let late = store.range(key, None, 1, None).await.expect("a range");
+    assert!(rotated(&cluster).await >= 1);
+    let put = knarr_store::Op::put(key, late.kvs[0].value.clone());
+    store.commit(put).await.expect("committed");
+    let waited = tokio::time::timeout(LIMIT, async {
+        while cluster.server.rotation().progress().phase != Phase::Done {
+            let revision = store.revision().await.expect("a revision");
+            if store.compacted() < revision {
+                store.compact(revision).await.expect("compacted");
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    waited.await.expect("an end");
+    assert_eq!(cluster.server.pki().encryption_keys().all().len(), 1);
+    assert_eq!(cluster.get(&format!("{SECRETS}/s")).await.code, 200);
+    drop(store);
+    let dir = ended(cluster).await;
+    let cluster = Cluster {
+        server: open(dir.path()).await,
+        dir,
+    };
+    assert_eq!(cluster.get(&format!("{SECRETS}/s")).await.code, 200);
+}
