@@ -1,13 +1,13 @@
 //! Service-account tokens: issuing, checking, reviewing, and the documents by which others check them.
 //!
-//! A token is a JWT signed with ES256, in upstream's shape: bound to its account's uid and, where asked, to a pod, a node or a
-//! secret. Its signature is verified once and remembered by hash; that its account and bound object still exist is looked up
-//! in the watch cache at every use, which costs a map lookup as long as they did not change.
+//! A token is a JWT in upstream's shape, signed with ES256 (or ES384 or RS256, where the key is another one's): bound to its account's
+//! uid and, where asked, to a pod, a node or a secret. Its signature is verified once and remembered by hash; that its account and bound
+//! object still exist is looked up in the watch cache at every use, which costs a map lookup as long as they did not change.
 //!
 //! Tokens that other keys have signed, or that say another issuer, hold where that was configured.
 //!
-//! Rejected: the general JWT libraries. One algorithm to sign with, keys that name theirs, and no negotiation is the whole need, `ring` is linked anyway,
-//! and the RSA code they bring has an open timing advisory.
+//! Rejected: the general JWT libraries. One algorithm a key, keys that name theirs, and no negotiation is the whole need, `ring` is linked
+//! anyway, and the RSA code they bring has an open timing advisory.
 
 // Numbers here come from outside.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
@@ -103,7 +103,7 @@ pub struct KeyError(String);
 /// Issues and checks service-account tokens.
 pub struct Tokens {
     config: Config,
-    key: jwt::Key,
+    key: keys::TokenKey,
     objects: Arc<dyn Objects>,
     verified: cache::Cache,
     usage: OnceLock<Arc<dyn SecretUse>>,
@@ -138,7 +138,7 @@ impl Tokens {
         config: Config,
         objects: Arc<dyn Objects>,
     ) -> Result<Tokens, KeyError> {
-        let key = jwt::Key::new(pkcs8).map_err(KeyError)?;
+        let key = keys::TokenKey::from_pkcs8(pkcs8)?;
         Ok(Tokens {
             config,
             key,
@@ -216,9 +216,12 @@ impl Tokens {
 
     /// What a token says that one of the keys has signed.
     fn verify(&self, token: &str) -> Option<Verified> {
-        let others = self.config.other_keys.iter();
-        let mut others = others.filter_map(|key| key.verify(token).ok());
-        self.key.verify(token).ok().or_else(|| others.next())
+        self.keys().find_map(|key| key.verify(token).ok())
+    }
+
+    /// The keys whose tokens hold, the own one first.
+    fn keys(&self) -> impl Iterator<Item = &VerificationKey> {
+        std::iter::once(self.key.public()).chain(&self.config.other_keys)
     }
 
     /// Body of `/.well-known/openid-configuration` (`application/json`).
@@ -235,23 +238,19 @@ impl Tokens {
 
     /// Body of `/openid/v1/jwks` (`application/jwk-set+json`).
     pub fn jwks(&self) -> String {
-        let own = self.key.jwk();
-        let id = own["kid"].clone();
-        let others = self.config.other_keys.iter();
+        let own = self.key.public();
         // The own key may be in a file, too.
-        let others = others.filter(|key| id != key.id());
-        let others = others.map(|key| key.jwk().clone());
-        let keys: Vec<serde_json::Value> = std::iter::once(own).chain(others).collect();
+        let others = self.config.other_keys.iter();
+        let others = others.filter(|key| key.id() != own.id());
+        let keys: Vec<&serde_json::Value> = std::iter::once(own)
+            .chain(others)
+            .map(VerificationKey::jwk)
+            .collect();
         json!({"keys": keys}).to_string()
     }
 
     fn algorithms(&self) -> Vec<&'static str> {
-        let others = self
-            .config
-            .other_keys
-            .iter()
-            .map(VerificationKey::algorithm);
-        let mut all: Vec<&str> = std::iter::once(jwt::ALGORITHM).chain(others).collect();
+        let mut all: Vec<&str> = self.keys().map(VerificationKey::algorithm).collect();
         all.sort_unstable();
         all.dedup();
         all

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256, SigningKey};
 use ring::rand::{SecureRandom, SystemRandom};
 
-use crate::{Certificate, Error, Request, der, pem, usage};
+use crate::{
+    Certificate, Error, Request, der, pem,
+    signing::{Form, SigningKey},
+    usage,
+};
 
 /// Certificates are valid from this long before they are signed, for clients whose clocks are behind. Less than the shortest life
 /// that can be asked for.
@@ -19,7 +22,6 @@ const SUBJECT_ALTERNATIVE_NAME: &[u32] = &[2, 5, 29, 17];
 const BASIC_CONSTRAINTS: &[u32] = &[2, 5, 29, 19];
 const AUTHORITY_KEY_IDENTIFIER: &[u32] = &[2, 5, 29, 35];
 const EXTENDED_KEY_USAGE: &[u32] = &[2, 5, 29, 37];
-const ECDSA_WITH_SHA256: &[u32] = &[1, 2, 840, 10045, 4, 3, 2];
 
 /// What is signed beside what the request asks for: upstream's `PermissiveSigningPolicy`.
 #[derive(Clone, Debug)]
@@ -30,10 +32,10 @@ pub struct Policy<'a> {
     pub now: Timestamp,
 }
 
-/// A certificate authority with its key, ECDSA on P-256.
+/// A certificate authority with its key.
 pub struct Authority {
     certificate: Certificate,
-    key: KeyPair,
+    key: SigningKey,
 }
 
 impl std::fmt::Debug for Authority {
@@ -47,12 +49,12 @@ impl std::fmt::Debug for Authority {
 
 impl Authority {
     /// # Errors
-    /// Where one of the two is damaged, or the key is of another type.
+    /// Where one of the two is damaged, the key is of a type that does not sign here, or it is not the certificate's.
     pub fn new(certificate_der: &[u8], key_pem: &str) -> Result<Authority, Error> {
         let certificate = Certificate::from_der(certificate_der)?;
-        let key = KeyPair::from_pem(key_pem).map_err(|error| Error::Signing(error.to_string()))?;
-        if !key.is_compatible(&PKCS_ECDSA_P256_SHA256) {
-            return Err(Error::UnsupportedAlgorithm);
+        let key = SigningKey::from_pem(key_pem.as_bytes(), Form::Asn1)?;
+        if key.public_key() != certificate.public_key {
+            return Err(Error::AnothersKey);
         }
         Ok(Authority { certificate, key })
     }
@@ -64,7 +66,7 @@ impl Authority {
     pub fn sign(&self, request: &Request, policy: &Policy<'_>) -> Result<String, Error> {
         request.verify()?;
         let (not_before, not_after) = self.validity(policy)?;
-        let algorithm = der::sequence(&[&der::oid(ECDSA_WITH_SHA256)]);
+        let algorithm = self.key.identifier();
         let signed = der::sequence(&[
             // Version 3.
             &der::tlv(0xa0, &der::unsigned(&[2])),
@@ -76,10 +78,7 @@ impl Authority {
             &request.public_key,
             &der::tlv(0xa3, &self.extensions(request, policy)?),
         ]);
-        let signature = self
-            .key
-            .sign(&signed)
-            .map_err(|error| Error::Signing(error.to_string()))?;
+        let signature = self.key.sign(&signed)?;
         let certificate = der::sequence(&[&signed, &algorithm, &der::bits(&signature)]);
         Ok(pem::encode(pem::CERTIFICATE, &certificate))
     }

@@ -1,5 +1,8 @@
 //! Writing DER: just what a certificate has.
 
+/// NULL.
+pub const NULL: [u8; 2] = [0x05, 0x00];
+
 /// A value with its tag and length.
 pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];

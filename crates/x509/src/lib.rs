@@ -13,7 +13,7 @@
 //! `rcgen` signs requests as well, but keeps one value for each type of attribute in a subject: somebody in two groups would come
 //! out in one. What is signed is therefore written here, from the request's own bytes ([`der`]).
 //!
-//! Signatures are those that `ring` verifies: Ed25519, ECDSA on P-256 and P-384, RSA of 2048 to 8192 bits. TLS in this workspace
+//! Signatures that are verified are those that `ring` verifies: Ed25519, ECDSA on P-256 and P-384, RSA of 2048 to 8192 bits. TLS in this workspace
 //! takes no others, so that a certificate for another key would be of no use.
 
 // Everything here comes from outside.
@@ -26,6 +26,7 @@ mod key;
 pub mod pem;
 mod public_key;
 mod request;
+pub mod signing;
 #[cfg(test)]
 mod tests;
 pub mod usage;
@@ -35,6 +36,7 @@ pub use certificate::Certificate;
 pub use key::{Key, KeyType, Subject};
 pub use public_key::{Curve, PublicKey};
 pub use request::Request;
+pub use signing::SigningKey;
 
 /// Why bytes are not what they should be, or cannot be made.
 #[derive(Debug, thiserror::Error, Clone, PartialEq, Eq)]
@@ -54,6 +56,13 @@ pub enum Error {
     SignerExpired(String),
     #[error("key type {0:?} is not supported by this kubelet: use ED25519, ECDSAP256 or ECDSAP384")]
     UnsupportedKeyType(String),
+    #[error(
+        "data does not contain a private key that signs: RSA of 2048 to 4096 bits, ECDSA on P-256 or P-384"
+    )]
+    UnusableKey,
+    /// As Go's `crypto/x509` says it.
+    #[error("x509: provided PrivateKey doesn't match parent's PublicKey")]
+    AnothersKey,
     #[error("cannot sign: {0}")]
     Signing(String),
 }

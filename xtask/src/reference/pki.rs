@@ -1,9 +1,11 @@
-//! Keys, certificates and kubeconfigs as kubeadm makes them.
+//! Keys, certificates and kubeconfigs as kubeadm makes them: RSA of 2048 bits, in PKCS#1.
 
-use std::{fs, net::IpAddr, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    fs, net::IpAddr, os::unix::fs::PermissionsExt, path::Path, process::Command, time::Duration,
+};
 
 use anyhow::{Context, Result};
-use knarr_testkit::NODE_IP;
+use knarr_testkit::{NODE_IP, run_with_input};
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, SanType,
@@ -16,6 +18,9 @@ use super::component::{API_URL, NODE, SERVICE_IP};
 pub const FOLDER: &str = "pki";
 /// The administrator's kubeconfig, below the cluster's directory.
 pub const ADMIN: &str = "admin.kubeconfig";
+
+/// For a key: two primes are looked for.
+const KEY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What a client's certificate says, and its kubeconfig's name.
 struct Client {
@@ -57,9 +62,33 @@ pub fn make(dir: &Path) -> Result<()> {
     let front_proxy = Authority::make(&folder, "front-proxy-ca", "front-proxy-ca")?;
     front_proxy.issue("front-proxy-client", "front-proxy-client", None, &[])?;
 
-    let tokens = KeyPair::generate()?;
-    write(&folder, "sa.key", &tokens.serialize_pem())?;
-    write(&folder, "sa.pub", &tokens.public_key_pem())
+    let tokens = Key::generate()?;
+    write(&folder, "sa.key", &tokens.pem)?;
+    write(&folder, "sa.pub", &tokens.pair.public_key_pem())
+}
+
+/// A key, and its file.
+struct Key {
+    pair: KeyPair,
+    pem: String,
+}
+
+impl Key {
+    /// By OpenSSL: `ring` makes no RSA keys.
+    fn generate() -> Result<Self> {
+        let made = openssl(&["genrsa", "2048"], "")?;
+        let pkcs8 = openssl(&["pkcs8", "-topk8", "-nocrypt"], &made)?;
+        Ok(Self {
+            pair: KeyPair::from_pem(&pkcs8)?,
+            pem: openssl(&["pkey", "-traditional"], &made)?,
+        })
+    }
+}
+
+fn openssl(arguments: &[&str], input: &str) -> Result<String> {
+    let mut command = Command::new("openssl");
+    command.args(arguments);
+    run_with_input(command, input.as_bytes(), KEY_DEADLINE)?.success()
 }
 
 fn clients() -> Vec<Client> {
@@ -88,7 +117,7 @@ struct Authority<'a> {
 
 impl<'a> Authority<'a> {
     fn make(folder: &'a Path, file: &str, name: &str) -> Result<Self> {
-        let key = KeyPair::generate()?;
+        let key = Key::generate()?;
         let mut params = named(name, None);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![
@@ -96,20 +125,23 @@ impl<'a> Authority<'a> {
             KeyUsagePurpose::KeyCertSign,
             KeyUsagePurpose::CrlSign,
         ];
-        let certificate = params.self_signed(&key)?;
+        let certificate = params.self_signed(&key.pair)?;
         write(folder, &format!("{file}.crt"), &certificate.pem())?;
-        write(folder, &format!("{file}.key"), &key.serialize_pem())?;
+        write(folder, &format!("{file}.key"), &key.pem)?;
         Ok(Self {
             folder,
-            issuer: Issuer::new(params, key),
+            issuer: Issuer::new(params, key.pair),
         })
     }
 
     /// A certificate for a server with these names, or for a client if there are none.
     fn issue(&self, file: &str, user: &str, group: Option<&str>, names: &[&str]) -> Result<()> {
-        let key = KeyPair::generate()?;
+        let key = Key::generate()?;
         let mut params = named(user, group);
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.key_usages = vec![
+            KeyUsagePurpose::DigitalSignature,
+            KeyUsagePurpose::KeyEncipherment,
+        ];
         params.extended_key_usages = vec![match names {
             [] => ExtendedKeyUsagePurpose::ClientAuth,
             _ => ExtendedKeyUsagePurpose::ServerAuth,
@@ -120,9 +152,9 @@ impl<'a> Authority<'a> {
                 Err(_) => SanType::DnsName((*name).try_into()?),
             });
         }
-        let certificate = params.signed_by(&key, &self.issuer)?;
+        let certificate = params.signed_by(&key.pair, &self.issuer)?;
         write(self.folder, &format!("{file}.crt"), &certificate.pem())?;
-        write(self.folder, &format!("{file}.key"), &key.serialize_pem())
+        write(self.folder, &format!("{file}.key"), &key.pem)
     }
 }
 

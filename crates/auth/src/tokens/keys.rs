@@ -1,13 +1,13 @@
-//! Keys of others whose service-account tokens hold here, too: those that this cluster signed with before, or that another one of its
-//! servers signs with (upstream's `--service-account-key-file`).
+//! The key that service-account tokens are signed with, and keys of others whose tokens hold here, too: those that this cluster signed
+//! with before, or that another one of its servers signs with (upstream's `--service-account-key-file`).
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD as BASE64};
-use knarr_x509::pem;
+use knarr_x509::{SigningKey, pem, signing::Form};
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_FIXED, RSA_PKCS1_2048_8192_SHA256,
     UnparsedPublicKey, VerificationAlgorithm,
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use x509_parser::{
     certificate::X509Certificate, prelude::FromDer, public_key::PublicKey,
@@ -18,6 +18,40 @@ use super::{
     KeyError,
     jwt::{self, NotValid},
 };
+
+/// The key that signs here.
+pub(super) struct TokenKey {
+    signing: SigningKey,
+    public: VerificationKey,
+}
+
+impl TokenKey {
+    /// From a file: RSA of 2048 to 4096 bits, P-256 or P-384.
+    pub(super) fn from_pem(text: &[u8]) -> Result<TokenKey, KeyError> {
+        Self::of(SigningKey::from_pem(text, Form::Fixed))
+    }
+
+    pub(super) fn from_pkcs8(der: &[u8]) -> Result<TokenKey, KeyError> {
+        Self::of(SigningKey::from_pkcs8(der, Form::Fixed))
+    }
+
+    fn of(key: Result<SigningKey, knarr_x509::Error>) -> Result<TokenKey, KeyError> {
+        let signing = key.map_err(|error| KeyError(error.to_string()))?;
+        let public = VerificationKey::of_spki(signing.public_key());
+        let public = public.ok_or_else(|| KeyError("nothing verifies what it signs".to_owned()))?;
+        Ok(TokenKey { signing, public })
+    }
+
+    /// The key by which its tokens are checked.
+    pub(super) fn public(&self) -> &VerificationKey {
+        &self.public
+    }
+
+    pub(super) fn sign<C: Serialize>(&self, claims: &C) -> Result<String, KeyError> {
+        let public = &self.public;
+        jwt::sign(&self.signing, public.name, &public.id, claims).map_err(KeyError)
+    }
+}
 
 /// A public key.
 #[derive(Clone)]

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::{
     KeyError,
     claims::{Claims, Kubernetes, Reference, Rejected},
-    jwt, legacy,
+    keys::TokenKey,
+    legacy,
 };
 use crate::{accounts::service_account_user, objects::Object};
 
@@ -65,7 +66,7 @@ impl SecretClaims {
 
 /// Signs tokens for Secrets.
 pub struct SecretTokens {
-    key: jwt::Key,
+    key: TokenKey,
 }
 
 /// Which account and Secret a token is for.
@@ -80,7 +81,16 @@ pub struct SecretToken<'a> {
 impl SecretTokens {
     /// `pkcs8` is the key that the API server checks tokens with ([`super::Tokens::new`]).
     pub fn new(pkcs8: &[u8]) -> Result<Self, KeyError> {
-        let key = jwt::Key::new(pkcs8).map_err(KeyError)?;
+        let key = TokenKey::from_pkcs8(pkcs8)?;
+        Ok(Self { key })
+    }
+
+    /// The key is a file's, in PEM: RSA of 2048 to 4096 bits, P-256 or P-384.
+    ///
+    /// # Errors
+    /// The file has none of these.
+    pub fn from_pem(text: &[u8]) -> Result<Self, KeyError> {
+        let key = TokenKey::from_pem(text)?;
         Ok(Self { key })
     }
 
@@ -94,7 +104,7 @@ impl SecretTokens {
             uid: of.account_uid.to_owned(),
             sub: service_account_user(of.namespace, of.account),
         };
-        self.key.sign(&claims).map_err(KeyError)
+        self.key.sign(&claims)
     }
 }
 

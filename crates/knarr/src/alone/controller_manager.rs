@@ -10,7 +10,7 @@ use knarr_controllers::{Config, Controllers, NodeMasks, Selection};
 use knarr_join::KubeconfigClients;
 use knarr_tasks::Tasks;
 use knarr_x509::Authority;
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, pem::PemObject};
+use rustls::pki_types::{CertificateDer, pem::PemObject};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -27,8 +27,6 @@ const PORT: u16 = 10_257;
 const LEASE: &str = "kube-controller-manager";
 const USER: &str = "system:kube-controller-manager";
 const STOP: Duration = Duration::from_secs(10);
-/// Where the keys of a cluster are of another kind.
-const KEYS_ADVICE: &str = "knarr signs with ECDSA on P-256 (kubeadm makes such keys with encryptionAlgorithm: ECDSA-P256)";
 
 pub fn run(flags: &ControllerManagerAlone) -> Result<()> {
     process::stateless(&flags.log, serve(flags))
@@ -159,12 +157,10 @@ fn authority(certificate: &Path, key: &Path) -> Result<Authority> {
         .with_context(|| format!("{} is no certificate", certificate.display()))?;
     let pem =
         String::from_utf8(read(key)?).with_context(|| format!("{} is no key", key.display()))?;
-    Authority::new(&der, &pem)
-        .with_context(|| format!("{} cannot be used: {KEYS_ADVICE}", key.display()))
+    Authority::new(&der, &pem).with_context(|| format!("{} cannot be used", key.display()))
 }
 
 fn token_signer_of(path: &Path) -> Result<SecretTokens> {
-    let unusable = || format!("{} cannot be used: {KEYS_ADVICE}", path.display());
-    let key = PrivatePkcs8KeyDer::from_pem_slice(&read(path)?).with_context(unusable)?;
-    SecretTokens::new(key.secret_pkcs8_der()).with_context(unusable)
+    SecretTokens::from_pem(&read(path)?)
+        .with_context(|| format!("{} cannot be used", path.display()))
 }

@@ -108,7 +108,7 @@ pub struct ControllerManagerAlone {
     )]
     pub controllers: Vec<String>,
 
-    /// Key (ECDSA P-256, PEM) by which tokens of Secrets are signed; without it nobody signs them
+    /// Key (RSA, ECDSA P-256 or P-384, PEM) by which tokens of Secrets are signed; without it nobody signs them
     #[arg(long, value_name = "FILE")]
     pub service_account_private_key_file: Option<PathBuf>,
 
@@ -116,7 +116,7 @@ pub struct ControllerManagerAlone {
     #[arg(long, value_name = "FILE")]
     pub root_ca_file: Option<PathBuf>,
 
-    /// Authority (ECDSA P-256, PEM) that signs certificate requests; without it nobody signs them
+    /// Authority (RSA, ECDSA P-256 or P-384, PEM) that signs certificate requests; without it nobody signs them
     #[arg(long, value_name = "FILE", requires = "cluster_signing_key_file")]
     pub cluster_signing_cert_file: Option<PathBuf>,
 
