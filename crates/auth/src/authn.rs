@@ -15,7 +15,7 @@ use crate::{
     bearer::unauthorized,
     bootstrap_token,
     objects::Objects,
-    request::{Authenticator, Credentials, TokenAuthenticator},
+    request::{Authenticator, Credentials, Remarks, TokenAuthenticator},
     tokens::Tokens,
     x509,
 };
@@ -57,11 +57,17 @@ impl Authn {
     }
 
     /// Whose a token is that is no machine's.
-    async fn bearer(&self, token: &str) -> Result<UserInfo, Status> {
+    async fn bearer(&self, token: &str, remarks: &dyn Remarks) -> Result<UserInfo, Status> {
         let rejected = match self.tokens.authenticate(token, self.tokens.audiences()) {
-            Ok(found) => return Ok(found.user),
+            Ok(found) => {
+                if let Some(holder) = found.holder {
+                    holder.tell(remarks);
+                }
+                return Ok(found.user);
+            }
             Err(rejected) => rejected,
         };
+        rejected.tell(remarks);
         let others = self.others.as_ref();
         let others = others.filter(|_| !token.is_empty()).ok_or(rejected)?;
         let mut user = others.user(token).await.ok_or_else(unauthorized)?;
@@ -92,7 +98,7 @@ impl Authenticator for Authn {
                 }));
             }
             return Ok(Some(Authenticated {
-                user: Arc::new(self.bearer(token).await?),
+                user: Arc::new(self.bearer(token, credentials.remarks).await?),
                 // What a token is bound to may be gone at the next request.
                 valid: None,
             }));

@@ -69,12 +69,29 @@ pub fn anonymous_allowed(path: &str) -> bool {
     ANONYMOUS_PATHS.contains(&path)
 }
 
+/// Is told what is to be known of credentials beside whose they are.
+pub trait Remarks: Send + Sync {
+    /// For who sent them.
+    fn warning(&self, text: &'static str);
+
+    /// For the audit log.
+    fn annotation(&self, key: &'static str, value: String);
+}
+
+/// Nobody is told.
+impl Remarks for () {
+    fn warning(&self, _: &'static str) {}
+
+    fn annotation(&self, _: &'static str, _: String) {}
+}
+
 /// What a connection or a request carries as proof.
 pub struct Credentials<'a> {
     /// DER of the verified client certificate chain's leaf (TLS has checked the chain against the CA).
     pub client_certificate: Option<&'a [u8]>,
     /// The `Authorization` header's bearer token.
     pub bearer: Option<&'a str>,
+    pub remarks: &'a dyn Remarks,
 }
 
 /// Turns credentials into a user. `Ok(None)`: no credentials (anonymous). `Err`: 401.

@@ -33,8 +33,8 @@ mod tests;
 
 pub use claims::Rejected;
 pub use keys::VerificationKey;
-pub use of_secret::{SecretToken, SecretTokens};
-pub use review::{presented, self_subject_review};
+pub use of_secret::{Holder, SecretToken, SecretTokens};
+pub use review::self_subject_review;
 
 /// Where discovery is served.
 pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";
@@ -129,6 +129,8 @@ pub struct Authenticated {
     pub user: UserInfo,
     /// The asked audiences that the token is meant for.
     pub audiences: Vec<String>,
+    /// The Secret that holds it, where one does.
+    pub holder: Option<Holder>,
 }
 
 impl Tokens {
@@ -211,6 +213,7 @@ impl Tokens {
         Ok(Authenticated {
             user: claims.user(),
             audiences: common,
+            holder: Holder::of(claims, &*self.objects),
         })
     }
 

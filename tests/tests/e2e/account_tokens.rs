@@ -22,6 +22,9 @@ metadata:
 type: kubernetes.io/service-account-token
 "#;
 
+const WARNING: &str = "Warning: Use tokens from the TokenRequest API or manually created secret-based tokens instead of auto-generated \
+                       secret-based tokens.";
+
 #[test]
 fn a_secrets_token_works_until_its_secret_goes() {
     with_running_cluster(|cluster| {
@@ -34,7 +37,18 @@ fn a_secrets_token_works_until_its_secret_goes() {
             "--kubeconfig=/dev/null --server={} --insecure-skip-tls-verify --token={token} get configmaps",
             server(&shell)?
         );
-        step("its token works", || shell.run(&ask).map(drop))?;
+        step("its token works, without a warning", || {
+            let said = warnings(&shell, &ask)?;
+            ensure!(said.is_empty(), "{said}");
+            Ok(())
+        })?;
+        step("one that its account names brings a warning", || {
+            let secrets = r#"--patch={"secrets":[{"name":"held"}]}"#;
+            shell.words(&["patch", "serviceaccount", "robot", secrets])?;
+            let said = warnings(&shell, &ask)?;
+            ensure!(said.contains(WARNING), "{said}");
+            Ok(())
+        })?;
         step("one of no account is removed", || gone(&shell, "stray"))?;
         step("the token ends with the secret", || {
             shell.run("delete secret held")?;
@@ -50,6 +64,15 @@ fn a_secrets_token_works_until_its_secret_goes() {
             gone(&shell, "held")
         })
     });
+}
+
+/// What kubectl says beside its output.
+fn warnings(shell: &Shell<'_>, line: &str) -> Result<String> {
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let output = shell.output(&words, "")?;
+    let said = output.stderr.trim().to_owned();
+    output.success()?;
+    Ok(said)
 }
 
 /// The token, once it is there with all that belongs to it.

@@ -10,10 +10,12 @@ use http::{Response, header};
 use knarr_audit::{Annotations, Auditor, Ending, Level, OBJECT_BYTES, Received, Record};
 use knarr_auth::{
     UserInfo, authz,
-    request::{Authorizer, Decision, RequestInfo},
+    request::{Authorizer, Decision, Remarks, RequestInfo},
 };
 use knarr_meta::status::Status;
+use knarr_registry::write::Warnings;
 use knarr_tasks::Failure;
+use parking_lot::Mutex;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -35,6 +37,8 @@ pub struct Audit<'r> {
     pub auditor: Option<&'r Arc<Auditor>>,
     pub annotations: Annotations,
     record: OnceLock<Record>,
+    /// What is known of the credentials before it is known whether the request is audited.
+    early: Mutex<Vec<(&'static str, String)>>,
     /// Nobody could be authenticated.
     is_nobodys: AtomicBool,
 }
@@ -45,7 +49,16 @@ impl<'r> Audit<'r> {
             auditor,
             annotations: Annotations::default(),
             record: OnceLock::new(),
+            early: Mutex::default(),
             is_nobodys: AtomicBool::new(false),
+        }
+    }
+
+    /// Who is told of credentials: the client by `warnings`, and the log.
+    pub fn remarks(&'r self, warnings: &'r Warnings) -> Remarked<'r> {
+        Remarked {
+            warnings,
+            early: &self.early,
         }
     }
 
@@ -60,6 +73,9 @@ impl<'r> Audit<'r> {
         let Some(record) = auditor.begin(received, &self.annotations) else {
             return Ok(());
         };
+        for (key, value) in std::mem::take(&mut *self.early.lock()) {
+            self.annotations.add(key, value);
+        }
         let record = self.record.get_or_init(|| record);
         if received.user.is_none() {
             self.is_nobodys.store(true, Ordering::Relaxed);
@@ -162,6 +178,22 @@ impl<'r> Audit<'r> {
             (false, true) => record.started(&self.annotations).await,
             (false, false) => record.complete(&self.annotations).await,
         }
+    }
+}
+
+/// Tells what is to be known of credentials.
+pub struct Remarked<'r> {
+    warnings: &'r Warnings,
+    early: &'r Mutex<Vec<(&'static str, String)>>,
+}
+
+impl Remarks for Remarked<'_> {
+    fn warning(&self, text: &'static str) {
+        self.warnings.add(text);
+    }
+
+    fn annotation(&self, key: &'static str, value: String) {
+        self.early.lock().push((key, value));
     }
 }
 

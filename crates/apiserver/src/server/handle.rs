@@ -441,7 +441,11 @@ impl Chain<'_> {
 
     async fn authenticate(&self, peer: &Peer) -> Result<Arc<UserInfo>, Status> {
         let headers = &self.parts.headers;
-        match peer.user(&*self.core.authenticator, headers).await? {
+        let remarks = self.audit.remarks(self.warnings);
+        match peer
+            .user(&*self.core.authenticator, headers, &remarks)
+            .await?
+        {
             Some(user) => Ok(user),
             None if self
                 .core

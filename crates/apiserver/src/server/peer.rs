@@ -9,7 +9,7 @@ use http::HeaderMap;
 use knarr_auth::{
     Authenticated, UserInfo, bearer,
     front_proxy::{FrontProxies, FrontProxy, Verifier},
-    request::{Authenticator, Credentials},
+    request::{Authenticator, Credentials, Remarks},
 };
 use knarr_meta::status::Status;
 use knarr_tasks::Connection;
@@ -103,15 +103,17 @@ impl Peer {
         &self,
         authenticator: &dyn Authenticator,
         headers: &HeaderMap,
+        remarks: &dyn Remarks,
     ) -> Result<Option<Arc<UserInfo>>, Status> {
         let now = jiff::Timestamp::now().as_second();
-        self.user_at(authenticator, headers, now).await
+        self.user_at(authenticator, headers, remarks, now).await
     }
 
     async fn user_at(
         &self,
         authenticator: &dyn Authenticator,
         headers: &HeaderMap,
+        remarks: &dyn Remarks,
         now: i64,
     ) -> Result<Option<Arc<UserInfo>>, Status> {
         let (certificate, proxy, known) = match self {
@@ -135,6 +137,7 @@ impl Peer {
         let credentials = Credentials {
             client_certificate: certificate.as_deref(),
             bearer: bearer.as_deref(),
+            remarks,
         };
         let Some(found) = authenticator.authenticate(credentials).await? else {
             return Ok(None);
@@ -182,7 +185,9 @@ mod tests {
         let peer = Peer::connection(Some(vec![1]), None, place, Ipv4Addr::LOCALHOST.into());
         let authenticator = UntilTen::default();
         let asked = async |now| {
-            let answer = peer.user_at(&authenticator, &HeaderMap::new(), now).await;
+            let answer = peer
+                .user_at(&authenticator, &HeaderMap::new(), &(), now)
+                .await;
             answer
                 .map(|user| user.is_some())
                 .map_err(|status| status.code)

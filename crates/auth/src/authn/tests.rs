@@ -87,6 +87,7 @@ async fn certificates_then_tokens_then_nobody() {
         let credentials = Credentials {
             client_certificate: certificate.map(Vec::as_slice),
             bearer,
+            remarks: &(),
         };
         let answer = authn.authenticate(credentials).await;
         let answer = answer

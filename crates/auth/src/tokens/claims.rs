@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use knarr_meta::{field, time};
 use serde::{Deserialize, Serialize};
 
-use crate::{UserInfo, accounts, objects::Object};
+use super::legacy;
+use crate::{UserInfo, accounts, objects::Object, request::Remarks};
 
 /// Clocks differ: a token is good this long before and after its times (seconds), and what was deleted no longer ago than this
 /// still counts, as upstream has it.
@@ -38,14 +39,30 @@ pub enum Rejected {
     #[error("token does not match server's copy")]
     NotTheSecrets,
     #[error(
-        "the token in secret {secret} for service account {account} has been marked invalid. Use tokens from the TokenRequest API or \
+        "the token in secret {namespace}/{secret} for service account {namespace}/{account} has been marked invalid. Use tokens from the TokenRequest API or \
          manually created secret-based tokens, or remove the 'kubernetes.io/legacy-token-invalid-since' label from the secret to \
          temporarily allow use of this token"
     )]
-    MarkedInvalid { secret: String, account: String },
+    MarkedInvalid {
+        namespace: String,
+        secret: String,
+        account: String,
+    },
 }
 
 impl Rejected {
+    /// What the audit log is told of it.
+    pub(crate) fn tell(&self, remarks: &dyn Remarks) {
+        if let Self::MarkedInvalid {
+            namespace, secret, ..
+        } = self
+        {
+            // In upstream's order.
+            let value = format!("{secret}/{namespace}");
+            remarks.annotation(legacy::INVALIDATED_ANNOTATION, value);
+        }
+    }
+
     /// What a TokenReview says: upstream's server asks about its own token first, which this is not, and tells each reason once.
     pub(super) fn reviewed(&self) -> String {
         match self {

@@ -10,7 +10,11 @@ use super::{
     keys::TokenKey,
     legacy,
 };
-use crate::{accounts::service_account_user, objects::Object};
+use crate::{
+    accounts::service_account_user,
+    objects::{Object, Objects},
+    request::Remarks,
+};
 
 /// Who issues these tokens, in every cluster.
 pub(super) const ISSUER: &str = "kubernetes/serviceaccount";
@@ -135,6 +139,49 @@ struct Data {
     token: String,
 }
 
+/// The Secret that holds a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    name: String,
+    /// The account names it: it was made with the account, by a release before 1.24, and not because somebody wanted it.
+    made_with_account: bool,
+}
+
+impl Holder {
+    /// That of a token with these claims; nothing for tokens that no Secret holds.
+    pub(super) fn of(claims: &Claims, objects: &dyn Objects) -> Option<Holder> {
+        #[derive(Deserialize)]
+        struct Account {
+            #[serde(default)]
+            secrets: Vec<Reference>,
+        }
+        if claims.iss != ISSUER {
+            return None;
+        }
+        let bound = &claims.kubernetes;
+        let name = bound.secret.as_ref()?.name.clone();
+        let account = &bound.serviceaccount.name;
+        let account = objects.get("", "serviceaccounts", &bound.namespace, account)?;
+        let account: Option<Account> = serde_json::from_slice(&account.json).ok();
+        let named = account.map_or_else(Vec::new, |account| account.secrets);
+        let made_with_account = named.iter().any(|secret| secret.name == name);
+        Some(Holder {
+            name,
+            made_with_account,
+        })
+    }
+
+    /// Tells that the token was used.
+    pub(crate) fn tell(self, remarks: &dyn Remarks) {
+        if self.made_with_account {
+            remarks.warning(legacy::WARNING);
+            remarks.annotation(legacy::AUTO_GENERATED_ANNOTATION, self.name);
+        } else {
+            remarks.annotation(legacy::MANUAL_ANNOTATION, self.name);
+        }
+    }
+}
+
 /// Whether the Secret's label says that its token is used today.
 pub(super) fn says_used(secret: &Object, now: i64) -> bool {
     let found: Option<Secret> = serde_json::from_slice(&secret.json).ok();
@@ -163,10 +210,11 @@ pub(super) fn check(claims: &Claims, secret: &Object, token: &str) -> Result<(),
         .is_some_and(|since| !since.is_empty())
     {
         let bound = &claims.kubernetes;
-        let name = bound.secret.as_ref().map_or("", |secret| &secret.name);
+        let name = bound.secret.as_ref().map(|secret| secret.name.clone());
         return Err(Rejected::MarkedInvalid {
-            secret: format!("{}/{name}", bound.namespace),
-            account: format!("{}/{}", bound.namespace, bound.serviceaccount.name),
+            namespace: bound.namespace.clone(),
+            secret: name.unwrap_or_default(),
+            account: bound.serviceaccount.name.clone(),
         });
     }
     Ok(())

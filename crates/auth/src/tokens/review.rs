@@ -97,6 +97,7 @@ impl Tokens {
         Ok(Authenticated {
             user: found?,
             audiences,
+            holder: None,
         })
     }
 }

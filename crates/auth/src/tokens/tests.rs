@@ -1,4 +1,5 @@
 mod keys;
+mod remarks;
 
 use std::sync::Arc;
 
