@@ -80,7 +80,7 @@ pub struct Args {
     /// Longest time for one spec, in seconds.
     #[arg(long, default_value_t = 900, value_name = "SECONDS")]
     limit: u64,
-    /// Nodes of the cluster that is started for the run, 2 unless a part of it is of one node; two specs want two.
+    /// Nodes of the cluster that is started for the run, 2 unless a part of upstream's allows one only; two specs want two.
     #[arg(long, value_name = "N", conflicts_with = "kubeconfig")]
     nodes: Option<u8>,
     /// Another cluster than one started for the run; it has to have the suite's images.
@@ -194,11 +194,15 @@ fn keep(path: &Path, tried: &[Tried]) -> Result<()> {
 
 impl Args {
     fn nodes(&self) -> Result<u8> {
-        let of_one = [Some(Part::Kubelet), Some(Part::Proxy)].contains(&self.theirs);
+        let of_one = match self.theirs {
+            // Each node has its own kubelet and proxy, and there is one of upstream's. Its controller manager approves no certificate of a
+            // kubelet's server: further nodes would wait for somebody who does.
+            Some(Part::Kubelet | Part::Proxy | Part::ControllerManager) => true,
+            Some(Part::Scheduler) | None => false,
+        };
         match (of_one, self.nodes) {
-            // Each node has its own; there is one of upstream's.
             (true, Some(nodes)) if nodes > 1 => {
-                bail!("upstream's part is one node's: --nodes {nodes} is too many")
+                bail!("with this part of upstream's there is one node: --nodes {nodes} is too many")
             }
             (true, _) => Ok(1),
             (false, nodes) => Ok(nodes.unwrap_or(DEFAULT_NODES)),
@@ -256,4 +260,25 @@ fn record_path(upstream: bool) -> PathBuf {
 #[expect(clippy::print_stdout, reason = "the list is what was asked for")]
 fn print_name(spec: &Spec) {
     println!("{}", spec.name);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_upstreams_that_bear_no_further_node_get_none() {
+        let nodes = |flags: &[&str]| {
+            let words = ["conformance"].iter().chain(flags);
+            Args::try_parse_from(words).unwrap().nodes().ok()
+        };
+        assert_eq!(nodes(&[]), Some(2));
+        assert_eq!(nodes(&["--theirs=scheduler"]), Some(2));
+        for part in ["kubelet", "proxy", "controller-manager"] {
+            let theirs = format!("--theirs={part}");
+            assert_eq!(nodes(&[&theirs]), Some(1), "{part}");
+            assert_eq!(nodes(&[&theirs, "--nodes=1"]), Some(1), "{part}");
+            assert_eq!(nodes(&[&theirs, "--nodes=2"]), None, "{part}");
+        }
+    }
 }
