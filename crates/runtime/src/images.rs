@@ -9,6 +9,7 @@
 //! fails, or at the next start.
 
 pub mod archive;
+pub mod decompress;
 mod extract;
 mod holds;
 pub mod implied;
@@ -20,7 +21,7 @@ mod store;
 mod usage;
 pub mod user;
 
-pub use archive::ImportError;
+pub use archive::{ImportError, Imported, NamedImage};
 pub use implied::KeptDirectory;
 pub use knarr_cri::reference::{self, Reference, ReferenceError};
 pub use store::{Image, ImageConfig, ImageStore, NewImage, ProcessConfig, StoreError};

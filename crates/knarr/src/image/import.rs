@@ -54,7 +54,12 @@ pub(super) async fn run(node: &Node, archives: &[PathBuf]) -> Result<()> {
                 size: image.size,
                 ..Image::default()
             };
-            say(&format!("imported {}", text::one(&image)));
+            for line in text::each_name(&image) {
+                say(&format!("imported {line}"));
+            }
+        }
+        for skipped in imported.skipped {
+            say(&format!("skipped {skipped}"));
         }
     }
     Ok(())
@@ -76,7 +81,7 @@ fn sources(archives: &[PathBuf]) -> Result<Vec<Source>> {
             let found = crate::archives::in_directory(path)?;
             if found.is_empty() {
                 bail!(
-                    "{} has no archives (.tar, .tgz, .gz) and is no OCI layout",
+                    "{} has no archives (.tar, .tgz, .gz, .zst) and is no OCI layout",
                     path.display()
                 );
             }

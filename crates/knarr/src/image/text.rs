@@ -69,7 +69,18 @@ fn short(id: &str) -> String {
 /// One image in a sentence.
 pub(super) fn one(image: &Image) -> String {
     let name = image.repo_tags.first().or(image.repo_digests.first());
-    let name = name.map_or(NONE, String::as_str);
+    named(name.map_or(NONE, String::as_str), image)
+}
+
+/// A sentence for each of its tags; one where it has none.
+pub(super) fn each_name(image: &Image) -> Vec<String> {
+    match &*image.repo_tags {
+        [] | [_] => vec![one(image)],
+        tags => tags.iter().map(|tag| named(tag, image)).collect(),
+    }
+}
+
+fn named(name: &str, image: &Image) -> String {
     format!("{name} ({}, {})", short(&image.id), size(image.size))
 }
 
@@ -147,6 +158,14 @@ mod tests {
         );
         assert_eq!(table(&[]), ["IMAGE  TAG  IMAGE ID  SIZE"]);
         assert_eq!(one(&images[2]), "<none> (0123456789abc, 0B)");
+        assert_eq!(each_name(&images[2]), [one(&images[2])]);
+        assert_eq!(
+            each_name(&images[0]),
+            [
+                "localhost:5000/web:1 (0123456789abc, 12.3MB)",
+                "docker.io/library/web:1 (0123456789abc, 12.3MB)",
+            ]
+        );
     }
 
     #[test]

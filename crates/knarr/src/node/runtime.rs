@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context, Error, Result};
-use knarr_runtime::{Registries, Runtime};
+use knarr_runtime::{Registries, Runtime, images::Imported};
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -80,7 +80,9 @@ async fn import_images(runtime: &Runtime, dir: &Path) -> Result<Vec<String>> {
         let mut refused = Vec::new();
         for archive in archives {
             match images.import_tar(&archive) {
-                Ok(ids) => info!(archive = %archive.display(), ?ids, "images imported"),
+                Ok(Imported { images, skipped }) => {
+                    info!(archive = %archive.display(), ?images, ?skipped, "images imported");
+                }
                 Err(error) => {
                     warn!(archive = %archive.display(), %error, "images not imported");
                     refused.push(format!("cannot import {}: {error}", archive.display()));

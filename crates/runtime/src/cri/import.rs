@@ -43,15 +43,18 @@ impl Images for ImportApi {
         let archive = spool(request.into_inner(), &self.images.temporary()).await?;
         let images = self.images.clone();
         let importing = tokio::task::spawn_blocking(move || {
-            let ids = images.import_tar(&archive).map_err(|e| refusal(&e))?;
-            let found = ids.iter().filter_map(|id| images.find(id));
-            let images = found.map(|image| ImportedImage {
-                id: image.id,
-                repo_tags: image.tags.into_iter().collect(),
-                size: image.size,
+            let imported = images.import_tar(&archive).map_err(|e| refusal(&e))?;
+            let found = imported.images.into_iter().filter_map(|imported| {
+                let image = images.find(&imported.id)?;
+                Some(ImportedImage {
+                    id: image.id,
+                    repo_tags: imported.names,
+                    size: image.size,
+                })
             });
             Ok(ImportResponse {
-                images: images.collect(),
+                images: found.collect(),
+                skipped: imported.skipped,
             })
         });
         let imported = importing.await;

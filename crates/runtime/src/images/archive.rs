@@ -5,10 +5,10 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::decompress::decompress;
 use super::metered::{MAX_HEADER_BYTES, Metered};
 use super::platform::Platform;
 use super::reference::{Reference, is_digest};
@@ -21,8 +21,11 @@ const MAX_ARCHIVE_BYTES: u64 = 128 << 30;
 const MAX_ARCHIVE_ENTRIES: usize = 100_000;
 /// Depth of indexes of indexes.
 const MAX_INDEX_DEPTH: usize = 4;
-/// Memory that a zstd stream may ask for, as a power of two, bytes: that of the builders' highest levels.
-const MAX_ZSTD_WINDOW_LOG: u32 = 25;
+/// Of images' configurations.
+const CONFIG_TYPES: [&str; 2] = [
+    "application/vnd.oci.image.config.v1+json",
+    "application/vnd.docker.container.image.v1+json",
+];
 const REFERENCE_ANNOTATIONS: [&str; 2] = [
     "io.containerd.image.name",
     "org.opencontainers.image.ref.name",
@@ -45,6 +48,9 @@ pub enum ImportError {
     },
     #[error("no image for this platform in the archive")]
     NoPlatform,
+    /// Such as charts, signatures and what is said of how an image was built.
+    #[error("it is no image of a container")]
+    NoImage,
     #[error("the image has {layers} layers but {diff_ids} diff ids")]
     LayerCount { layers: usize, diff_ids: usize },
     #[error(transparent)]
@@ -83,6 +89,21 @@ struct Manifest {
     layers: Vec<Descriptor>,
 }
 
+/// What came of an archive.
+#[derive(Debug, Default)]
+pub struct Imported {
+    pub images: Vec<NamedImage>,
+    /// What else it names, each with the reason why it is of no use here.
+    pub skipped: Vec<String>,
+}
+
+/// An image, and the names that an archive gives it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct NamedImage {
+    pub id: String,
+    pub names: Vec<String>,
+}
+
 /// The manifest for this platform, and the digests of what led to it, its own last: pods name an image by the first as well.
 struct Found {
     manifest: Manifest,
@@ -96,6 +117,12 @@ impl Found {
     }
 }
 
+impl Descriptor {
+    fn is_for_us(&self) -> bool {
+        self.platform.as_ref().is_none_or(Platform::is_ours)
+    }
+}
+
 /// An uncompressed tar with the places of its files.
 struct Tar {
     file: File,
@@ -103,8 +130,11 @@ struct Tar {
 }
 
 impl ImageStore {
-    /// Imports every image of an archive; their ids. Blocking.
-    pub fn import_tar(&self, path: &Path) -> Result<Vec<String>, ImportError> {
+    /// Imports every image of an archive that is for this platform. Blocking.
+    ///
+    /// # Errors
+    /// When it has none, or one that is damaged.
+    pub fn import_tar(&self, path: &Path) -> Result<Imported, ImportError> {
         let _span = tracing::debug_span!("import", path = %path.display()).entered();
         let tar = Tar::open(path, &self.temporary()).map_err(|source| ImportError::Read {
             path: path.to_path_buf(),
@@ -116,17 +146,42 @@ impl ImageStore {
             .transpose()?;
         let manifests = index.map(|index| index.manifests);
         if tar.has("manifest.json") {
-            self.import_docker(&tar, &manifests.unwrap_or_default())
+            let images = self.import_docker(&tar, &manifests.unwrap_or_default())?;
+            Ok(Imported {
+                images,
+                skipped: Vec::new(),
+            })
         } else if let Some(manifests) = manifests {
-            let mut ids = Vec::new();
-            for descriptor in &manifests {
-                let references = references_of(&descriptor.annotations);
-                let found = tar.manifest(descriptor)?;
-                ids.push(self.import_oci(&tar, &found, &references)?);
-            }
-            Ok(ids)
+            self.import_layout(&tar, &manifests)
         } else {
             Err(ImportError::Unknown(path.to_path_buf()))
+        }
+    }
+
+    /// `manifests`: what a layout has, which may be images of other platforms and what is no image, beside each other.
+    fn import_layout(&self, tar: &Tar, manifests: &[Descriptor]) -> Result<Imported, ImportError> {
+        let mut imported = Imported::default();
+        let mut last = None;
+        for descriptor in manifests {
+            let references = references_of(&descriptor.annotations);
+            let found = tar.manifest(descriptor);
+            let found = found.and_then(|found| tar.fits(found, references.is_empty()));
+            match found {
+                Ok(found) => imported
+                    .images
+                    .push(self.import_oci(tar, &found, &references)?),
+                Err(reason @ (ImportError::NoPlatform | ImportError::NoImage)) => {
+                    let names = names_of(&references).into_iter();
+                    let lines = names.map(|name| format!("{name}: {reason}"));
+                    imported.skipped.extend(lines);
+                    last = Some(reason);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match last {
+            Some(reason) if imported.images.is_empty() => Err(reason),
+            _ => Ok(imported),
         }
     }
 
@@ -135,7 +190,7 @@ impl ImageStore {
         &self,
         tar: &Tar,
         manifests: &[Descriptor],
-    ) -> Result<Vec<String>, ImportError> {
+    ) -> Result<Vec<NamedImage>, ImportError> {
         let entries: Vec<DockerEntry> = tar.json("manifest.json")?;
         let known: Vec<Found> = manifests
             .iter()
@@ -165,7 +220,7 @@ impl ImageStore {
         tar: &Tar,
         found: &Found,
         references: &[Reference],
-    ) -> Result<String, ImportError> {
+    ) -> Result<NamedImage, ImportError> {
         let layers = found.manifest.layers.iter();
         let layers = layers
             .map(|layer| blob(&layer.digest))
@@ -181,7 +236,7 @@ impl ImageStore {
         layers: &[String],
         references: &[Reference],
         manifest_digests: &[String],
-    ) -> Result<String, ImportError> {
+    ) -> Result<NamedImage, ImportError> {
         let bytes = tar.bytes(config_name)?;
         let config: ImageConfig =
             serde_json::from_slice(&bytes).map_err(|source| ImportError::Json {
@@ -201,12 +256,16 @@ impl ImageStore {
                 self.unpack_layer(diff_id, decompress(tar.reader(layer)?)?)?;
             }
         }
-        Ok(self.commit(&NewImage {
+        let id = self.commit(&NewImage {
             config: &bytes,
             references,
             manifest_digests,
             pinned: true,
-        })?)
+        })?;
+        Ok(NamedImage {
+            id,
+            names: names_of(references),
+        })
     }
 }
 
@@ -237,12 +296,13 @@ impl Tar {
     fn open(path: &Path, temporary: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let plain = decompress(BufReader::new(file.try_clone()?))?;
-        if plain.compressed {
+        if plain.is_compressed() {
             let unpacked = tempfile::tempfile_in(temporary)?;
             unpack(plain, &mut &unpacked, || room::check(&unpacked))?;
             file = unpacked;
         }
         file.seek(SeekFrom::Start(0))?;
+        let length = file.metadata()?.len();
         let mut entries = HashMap::new();
         let mut links: Vec<(PathBuf, PathBuf)> = Vec::new();
         let (metered, allowance) = Metered::new(BufReader::new(file.try_clone()?));
@@ -265,7 +325,12 @@ impl Tar {
                 // Old docker archives link layers that images share.
                 Some(target) => links.push((name, resolve_link(entry.path()?.parent(), &target))),
                 None => {
-                    entries.insert(name, (entry.raw_file_position(), entry.size()));
+                    let place = (entry.raw_file_position(), entry.size());
+                    if place.0.saturating_add(place.1) > length {
+                        let message = format!("it ends within {}", name.display());
+                        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+                    }
+                    entries.insert(name, place);
                 }
             }
         }
@@ -305,6 +370,9 @@ impl Tar {
     }
 
     fn manifest(&self, descriptor: &Descriptor) -> Result<Found, ImportError> {
+        if !descriptor.is_for_us() {
+            return Err(ImportError::NoPlatform);
+        }
         let mut descriptor = descriptor.clone();
         let mut digests = Vec::new();
         loop {
@@ -320,10 +388,28 @@ impl Tar {
             let index: Index = self.json(&name)?;
             let mut fitting = index.manifests.into_iter();
             descriptor = fitting
-                .find(|manifest| manifest.platform.as_ref().is_none_or(Platform::is_ours))
+                .find(Descriptor::is_for_us)
                 .filter(|_| digests.len() <= MAX_INDEX_DEPTH)
                 .ok_or(ImportError::NoPlatform)?;
         }
+    }
+
+    /// Refuses what is no image. One that is for other machines, as only its configuration says, is taken where it has a name: whoever
+    /// gave it that may have an emulator for it.
+    fn fits(&self, found: Found, is_nameless: bool) -> Result<Found, ImportError> {
+        let config = &found.manifest.config;
+        let kind = config.media_type.as_str();
+        if !kind.is_empty() && !CONFIG_TYPES.contains(&kind) {
+            return Err(ImportError::NoImage);
+        }
+        let platform: Platform = self.json(&blob(&config.digest)?)?;
+        if platform.is_unknown() {
+            return Err(ImportError::NoImage);
+        }
+        if is_nameless && !platform.is_ours() {
+            return Err(ImportError::NoPlatform);
+        }
+        Ok(found)
     }
 
     fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T, ImportError> {
@@ -348,42 +434,8 @@ impl Read for At {
     }
 }
 
-/// A stream that may have been compressed.
-pub struct Decompressed {
-    inner: Box<dyn Read + Send>,
-    compressed: bool,
-}
-
-impl Read for Decompressed {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.inner.read(buffer)
-    }
-}
-
-/// Looks at the first bytes, not at what a media type claims: gzip, zstd, also where it begins with a frame that is to be
-/// skipped, or neither.
-pub fn decompress(mut from: impl Read + Send + 'static) -> io::Result<Decompressed> {
-    let mut magic = Vec::with_capacity(4);
-    from.by_ref().take(4).read_to_end(&mut magic)?;
-    let gzip = magic.starts_with(&[0x1f, 0x8b]);
-    let zstd = matches!(
-        magic[..],
-        [0x28, 0xb5, 0x2f, 0xfd] | [0x50..=0x5f, 0x2a, 0x4d, 0x18]
-    );
-    let whole = io::Cursor::new(magic).chain(from);
-    let inner: Box<dyn Read + Send> = if gzip {
-        Box::new(MultiGzDecoder::new(whole))
-    } else if zstd {
-        let mut decoder = zstd::Decoder::new(whole)?;
-        decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
-        Box::new(decoder)
-    } else {
-        Box::new(whole)
-    };
-    Ok(Decompressed {
-        inner,
-        compressed: gzip || zstd,
-    })
+fn names_of(references: &[Reference]) -> Vec<String> {
+    references.iter().map(ToString::to_string).collect()
 }
 
 fn references_of(annotations: &HashMap<String, String>) -> Vec<Reference> {

@@ -17,6 +17,11 @@ impl Platform {
     pub fn is_ours(&self) -> bool {
         self.os == "linux" && self.architecture == architecture() && is_common(self)
     }
+
+    /// Whether it is for no machine: what builders say of how an image was made has the form of one.
+    pub fn is_unknown(&self) -> bool {
+        self.os == "unknown" && self.architecture == "unknown"
+    }
 }
 
 fn is_common(platform: &Platform) -> bool {

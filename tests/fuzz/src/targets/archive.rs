@@ -179,7 +179,9 @@ impl Target for Archive {
         let outcome = store.import_tar(&path);
         self.place.check()?;
         match outcome {
-            Ok(ids) => {
+            Ok(imported) => {
+                let images = imported.images.into_iter();
+                let ids: Vec<String> = images.map(|image| image.id).collect();
                 found(&store, &self.place.root(), &ids)?;
                 let tags: usize = store.list().iter().map(|image| image.tags.len()).sum();
                 let layers: usize = store

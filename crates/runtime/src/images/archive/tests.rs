@@ -74,10 +74,20 @@ impl Archive {
         add(&mut self.0, "index.json", index.to_string().as_bytes());
     }
 
+    fn layout(&mut self, manifests: &Value) {
+        let index = json!({ "manifests": manifests });
+        add(&mut self.0, "index.json", index.to_string().as_bytes());
+    }
+
     fn import(self, store: &ImageStore) -> Vec<String> {
+        let imported = self.try_import(store).unwrap();
+        imported.images.into_iter().map(|image| image.id).collect()
+    }
+
+    fn try_import(self, store: &ImageStore) -> Result<Imported, ImportError> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), self.0.into_inner().unwrap()).unwrap();
-        store.import_tar(file.path()).unwrap()
+        store.import_tar(file.path())
     }
 }
 
@@ -137,6 +147,126 @@ fn an_image_of_both_forms_is_found_by_its_digests() {
     assert_found(&store, &config, &names);
 }
 
+fn named(digest: &str, architecture: &str, name: Option<&str>) -> Value {
+    let mut descriptor = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": digest,
+    });
+    if !architecture.is_empty() {
+        descriptor["platform"] = json!({"os": "linux", "architecture": architecture});
+    }
+    if let Some(name) = name {
+        descriptor["annotations"] = json!({"org.opencontainers.image.ref.name": name});
+    }
+    descriptor
+}
+
+/// As tools write a layout that copy all of an image, each manifest of it beside the index: one name may be that of several platforms.
+#[test]
+fn what_else_a_layout_has_takes_no_name_from_the_image_of_this_platform() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut archive = Archive::new();
+    let [config, layer, manifest, _] = archive.image("x");
+    let foreign_config = archive.json(&json!({
+        "architecture": "s390x", "os": "linux", "rootfs": {"diff_ids": [layer]},
+    }));
+    let foreign = archive.json(&json!({
+        "config": {"digest": foreign_config}, "layers": [{"digest": layer}],
+    }));
+    let said = archive.blob(b"of how it was built");
+    let unknown = archive.json(&json!({
+        "architecture": "unknown", "os": "unknown", "rootfs": {"diff_ids": []},
+    }));
+    let attestation = archive.json(&json!({
+        "config": {"digest": unknown}, "layers": [{"digest": said}],
+    }));
+    let empty = archive.json(&json!({}));
+    let signature = archive.json(&json!({
+        "config": {"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty},
+        "layers": [{"digest": said}],
+    }));
+    let tag = Some("reg.example/app:1");
+    archive.layout(&json!([
+        named(&manifest, architecture(), tag),
+        named(&foreign, "s390x", tag),
+        named(&foreign, "", None),
+        named(&attestation, "", None),
+        named(&attestation, "unknown", None),
+        named(&signature, "", Some("reg.example/app:sha256-0.sig")),
+    ]));
+    let imported = archive.try_import(&store).unwrap();
+    let wanted = NamedImage {
+        id: config.clone(),
+        names: vec!["reg.example/app:1".to_owned()],
+    };
+    assert_eq!(imported.images, [wanted]);
+    assert_eq!(
+        imported.skipped,
+        [
+            "reg.example/app:1: no image for this platform in the archive",
+            "reg.example/app:sha256-0.sig: it is no image of a container",
+        ]
+    );
+    assert_found(&store, &config, &["reg.example/app:1".to_owned()]);
+}
+
+#[test]
+fn an_archive_without_an_image_for_this_platform_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let mut archive = Archive::new();
+    let [_, _, manifest, _] = archive.image("x");
+    archive.layout(&json!([named(
+        &manifest,
+        "s390x",
+        Some("reg.example/app:1")
+    )]));
+    let refused = archive.try_import(&store);
+    assert!(
+        matches!(refused, Err(ImportError::NoPlatform)),
+        "{refused:?}"
+    );
+    assert!(store.find("reg.example/app:1").is_none());
+}
+
+#[test]
+fn names_are_told_that_the_archive_gives() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = store(&directory);
+    let names = [&["team/old:1"][..], &["team/new:1", "team/new:2"], &[]].map(|tags| {
+        let mut archive = Archive::new();
+        let [config, layer, _, _] = archive.image("x");
+        let entries = json!([{
+            "Config": blob(&config).unwrap(), "RepoTags": tags, "Layers": [blob(&layer).unwrap()],
+        }]);
+        let entries = entries.to_string();
+        add(&mut archive.0, "manifest.json", entries.as_bytes());
+        archive.try_import(&store).unwrap().images.remove(0).names
+    });
+    let wanted = [
+        &["docker.io/team/old:1"][..],
+        &["docker.io/team/new:1", "docker.io/team/new:2"],
+        &[],
+    ];
+    assert_eq!(names, wanted);
+}
+
+#[test]
+fn an_archive_that_ends_too_early_is_told_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut archive = Archive::new();
+    archive.image(&"x".repeat(10_000));
+    let bytes = archive.0.into_inner().unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), &bytes[..2_000]).unwrap();
+    let error = store(&directory).import_tar(file.path()).unwrap_err();
+    assert!(
+        error.to_string().contains("it ends within blobs/"),
+        "{error}"
+    );
+}
+
 /// Who builds and imports all day must not fill the disk.
 #[test]
 fn an_image_whose_name_another_was_given_is_kept_no_longer() {
@@ -150,21 +280,6 @@ fn an_image_whose_name_another_was_given_is_kept_no_longer() {
     });
     let pinned = ids.map(|id| store.find(&id).unwrap().pinned);
     assert_eq!(pinned, [false, true]);
-}
-
-#[test]
-fn compression_is_told_by_the_content() {
-    let zstd = zstd::encode_all(&b"content"[..], 1).unwrap();
-    let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3][..], &zstd].concat();
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    std::io::Write::write_all(&mut gzip, b"content").unwrap();
-    let all = [zstd, skipped, gzip.finish().unwrap(), b"content".to_vec()];
-    for (index, bytes) in all.into_iter().enumerate() {
-        let mut found = String::new();
-        let mut plain = decompress(io::Cursor::new(bytes)).unwrap();
-        plain.read_to_string(&mut found).unwrap();
-        assert_eq!(found, "content", "{index}");
-    }
 }
 
 #[test]

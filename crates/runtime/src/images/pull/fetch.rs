@@ -16,7 +16,7 @@ use super::error::RequestError;
 use super::manifest::{ACCEPT, Descriptor, Manifest};
 use super::spool::{self, Bounds, Spooled};
 use super::{Credentials, MAX_LAYERS_AT_A_TIME, PullFailure, Timeouts};
-use crate::images::archive::decompress;
+use crate::images::decompress::decompress;
 use crate::images::store::MAX_CONFIG_BYTES;
 use crate::images::{ImageConfig, ImageStore, NewImage, Reference, StoreError};
 use crate::registries::Registries;
