@@ -1,6 +1,6 @@
 //! Volumes that an image declares (`VOLUME`): directories that its programs expect to write to. A container has them below its own
 //! root, where they begin with what the image has there, and can be written to also when the root cannot. Elsewhere they are plain
-//! directories: what is written to the root is the container's own anyway, so that nothing is copied.
+//! directories, made where the image has none: what is written to the root is the container's own anyway, so that nothing is copied.
 
 use std::fs;
 use std::io;
@@ -29,8 +29,8 @@ pub struct Declared {
     pub source: PathBuf,
 }
 
-/// Finds, and makes, what an image declares and no mount covers. None of a container whose root can be written to. What is made
-/// belongs to `users`, if they are not the host's.
+/// Makes what an image declares and no mount covers, and finds what has to stay writable: nothing of a container whose root can be
+/// written to. What is made belongs to `users`, if they are not the host's.
 pub fn volumes(
     rootfs: &Path,
     image: &ImageConfig,
@@ -38,7 +38,7 @@ pub fn volumes(
     users: Option<&Users>,
 ) -> Result<Vec<Declared>, Error> {
     let declared = image.config.as_ref().and_then(|c| c.volumes.as_ref());
-    let Some(declared) = declared.filter(|_| is_read_only(config)) else {
+    let Some(declared) = declared else {
         return Ok(Vec::new());
     };
     if declared.len() > MAX_VOLUMES {
@@ -53,10 +53,16 @@ pub fn volumes(
     };
     let wanted = declared.keys().map(Path::new);
     let wanted = wanted.filter(|path| path.is_absolute() && path.parent().is_some());
-    let found: io::Result<Vec<Declared>> = wanted
-        .filter(|path| !covered(path))
-        .map(|path| one(rootfs, path, users))
-        .collect();
+    let stays_writable = is_read_only(config);
+    let found = wanted.filter(|path| !covered(path)).filter_map(|path| {
+        match one(rootfs, path, users) {
+            Ok(found) => stays_writable.then_some(Ok(found)),
+            // A file of the image, which can be written to as it is.
+            Err(error) if !stays_writable && is_in_the_way(&error) => None,
+            Err(error) => Some(Err(error)),
+        }
+    });
+    let found: io::Result<Vec<Declared>> = found.collect();
     found.map_err(Error::io("make the volumes that the image declares"))
 }
 
@@ -64,6 +70,13 @@ fn is_read_only(config: &v1::ContainerConfig) -> bool {
     let linux = config.linux.as_ref();
     let security = linux.and_then(|linux| linux.security_context.as_ref());
     security.is_some_and(|security| security.readonly_rootfs)
+}
+
+fn is_in_the_way(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists
+    )
 }
 
 fn one(rootfs: &Path, path: &Path, users: Option<&Users>) -> io::Result<Declared> {
@@ -119,6 +132,20 @@ mod tests {
             }),
             ..Default::default()
         }
+    }
+
+    #[test]
+    fn what_an_image_declares_is_there() {
+        let home = tempfile::tempdir().unwrap();
+        let root = home.path().canonicalize().unwrap();
+        fs::create_dir(root.join("etc")).unwrap();
+        fs::write(root.join("etc/app.conf"), "of the image").unwrap();
+        let image = declaring(&["/data/db", "/var/lib/x", "/etc/app.conf", "/etc/app.conf/d"]);
+        assert_eq!(volumes(&root, &image, &container(false), None).unwrap(), []);
+        assert!(root.join("data/db").is_dir());
+        assert!(!root.join("var").exists());
+        let kept = fs::read_to_string(root.join("etc/app.conf")).unwrap();
+        assert_eq!(kept, "of the image");
     }
 
     #[test]
