@@ -28,7 +28,15 @@ impl Resolver {
             match words.next() {
                 Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
                 // The last search line counts.
-                Some("search") => resolver.searches = words.map(str::to_owned).collect(),
+                // A dot at the end says no more than none, and not every libc knows it. The root alone is one.
+                Some("search") => {
+                    let plain = words.map(|word| {
+                        word.strip_suffix('.')
+                            .filter(|w| !w.is_empty())
+                            .unwrap_or(word)
+                    });
+                    resolver.searches = plain.map(str::to_owned).collect();
+                }
                 Some("options") => resolver.options = words.map(str::to_owned).collect(),
                 _ => {}
             }

@@ -62,6 +62,8 @@ fn policies() {
 
 #[test]
 fn a_resolver_on_the_nodes_loopback_is_no_pods() {
+    let text = "search a.example. . lan\n";
+    assert_eq!(Resolver::parse(text).searches, ["a.example", ".", "lan"]);
     let text = "nameserver 127.0.0.53\nnameserver 9.9.9.9\nnameserver ::1\nsearch lan\n";
     let host = Resolver::parse(text);
     let servers = |spec: serde_json::Value| {
