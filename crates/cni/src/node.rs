@@ -150,6 +150,14 @@ pub async fn check(own: Option<&InstanceId>, dns_listen: Ipv4Addr) -> Result<boo
     claim::check(own, dns_listen).await
 }
 
+/// The cluster that has this namespace, if its data directory is or was `data_dir`.
+///
+/// # Errors
+/// When the kernel does not tell.
+pub async fn claimed(data_dir: &Path, dns_listen: Ipv4Addr) -> Result<Option<InstanceId>, Error> {
+    claim::of_directory(data_dir, dns_listen).await
+}
+
 /// Prepares the node in the calling thread's network namespace. The first thing it takes is the namespace itself.
 pub async fn prepare(network: &NodeNetwork) -> Result<(), Error> {
     claim::take(&network.instance, network.dns_listen.ipv4).await?;

@@ -5,7 +5,7 @@ mod settings;
 
 use std::{net::IpAddr, time::Duration};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use knarr_cni::InstanceId;
 use knarr_join::{JoinToken, Membership};
 use knarr_tasks::Tasks;
@@ -30,7 +30,6 @@ const MEMBERSHIP_STOP: Duration = Duration::from_secs(1);
 
 pub fn run(flags: Box<Agent>) -> Result<()> {
     let mut flags = *flags;
-    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
     flags.node.heed_kubelet_configuration()?;
     let mut leash = Leash::of_environment();

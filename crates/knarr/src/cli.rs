@@ -5,6 +5,7 @@ mod alone;
 mod audit;
 mod authorization;
 mod cert;
+mod data_dir;
 mod encryption;
 mod given;
 mod identity;
@@ -116,7 +117,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Up {
     /// Where everything is kept: keys, store, images, containers, logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// How many nodes the cluster has on this machine: the first in this process, each other with a process, a network namespace and
@@ -192,7 +193,7 @@ impl LogFormat {
 #[derive(Args)]
 pub struct Down {
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// Also delete the data directory: keys, stored objects, images, logs, volumes of claims
@@ -219,14 +220,14 @@ pub struct Schedule {
     pub scheduler_config: Option<PathBuf>,
 
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 }
 
 #[derive(Args)]
 pub struct Status {
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 }
 

@@ -32,6 +32,7 @@ use crate::{
     cli::{self, Part, ServerFlags, WithoutFlags},
     clients::LocalClients,
     datastore::Datastore,
+    given_file,
     node::{ClusterSettings, Serving},
     parts::{self, Failure},
     progress::Progress,
@@ -171,6 +172,7 @@ impl ControlPlane {
     }
 
     pub fn write_kubeconfig(&self, api: &str, path: &Path) -> Result<()> {
+        given_file::make_directories(path)?;
         self.pki
             .write_kubeconfig(Role::Admin, api, path)
             .with_context(|| format!("cannot write the kubeconfig {}", path.display()))

@@ -1,5 +1,6 @@
 //! `knarr down`: stops the cluster and removes what it made on this machine.
 
+mod deleted;
 mod groups;
 mod pods;
 
@@ -35,7 +36,7 @@ pub fn run(flags: &Down) -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
         bail!("knarr down needs root; try: sudo knarr down");
     }
-    let data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
+    let data_dir = &flags.data_dir;
     if !data_dir.is_dir() {
         bail!("there is no cluster on {}", data_dir.display());
     }
@@ -43,17 +44,27 @@ pub fn run(flags: &Down) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    runtime.block_on(remove(&data_dir, flags.purge))
+    runtime.block_on(remove(data_dir, flags.purge))
 }
 
 async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let progress = Progress::new();
     let note = Note::read(data_dir)?;
-    let identity = instance::identity(data_dir)?;
+    let (known, deleted) = match instance::identity(data_dir)? {
+        Some(known) => (Some(known), None),
+        None => (None, deleted::identity(data_dir).await?),
+    };
+    let identity = known.or(deleted);
     instance::here(data_dir, note.as_ref(), "down")?;
     let instance = progress
         .step("stop knarr", stop(data_dir, note.as_ref()))
         .await?;
+    if let Some(identity) = deleted {
+        let end = deleted::end(data_dir.to_owned(), identity);
+        progress
+            .step("end what a deleted directory left", end)
+            .await?;
+    }
     progress
         .step("remove nodes", nodes::take_down_all(data_dir, identity))
         .await?;
@@ -170,6 +181,9 @@ fn leave_root(root: &Path, purge: bool) -> Result<()> {
 fn release_mounts(dir: &Path, root: &Path) -> Result<()> {
     let table =
         fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    // As the kernel lists what is mounted there; a directory that has gone has nothing.
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let (dir, root) = (&*real(dir), &*real(root));
     let mut mounts = mounts_below(&table, dir);
     if root == dir && is_bound_onto_itself(&table, root) {
         mounts.insert(0, root.to_owned());

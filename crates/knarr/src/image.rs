@@ -37,17 +37,17 @@ struct Node {
 }
 
 pub fn run(command: &ImageCommand) -> Result<()> {
-    let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
+    let data_dir = &command.data_dir;
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let Some(note) = running(&data_dir)? else {
+    let Some(note) = running(data_dir)? else {
         let dir = data_dir.display();
         bail!("no knarr runs on {dir}; start one with: knarr up (it imports what --image-dir has)");
     };
     let result = executor.block_on(async {
-        let mut node = Node::connect(&data_dir, &note).await?;
+        let mut node = Node::connect(data_dir, &note).await?;
         match &command.action {
             ImageAction::Ls { output } => node.ls(*output).await,
             ImageAction::Pull { image } => node.pull(image).await,

@@ -71,18 +71,19 @@ pub struct Instance {
     lock: Flock<File>,
 }
 
-fn path(data_dir: &Path) -> PathBuf {
+/// Where the lock of a data directory is.
+pub fn lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join(LOCK)
 }
 
 /// Whether a directory is some cluster's data directory.
 pub fn is_data_dir(dir: &Path) -> bool {
-    path(dir).is_file()
+    lock_path(dir).is_file()
 }
 
 /// Makes a data directory one that is nobody's: what is stored in it stays, with its identity, and may be used again.
 pub fn give_up(data_dir: &Path) -> Result<()> {
-    let path = path(data_dir);
+    let path = lock_path(data_dir);
     match fs::remove_file(&path) {
         Err(error) if error.kind() != ErrorKind::NotFound => {
             Err(error).with_context(|| format!("cannot remove {}", path.display()))
@@ -146,7 +147,7 @@ impl Instance {
 
     /// The lock, or `None` while another process holds it.
     pub fn try_acquire(data_dir: &Path) -> Result<Option<Self>> {
-        let path = path(data_dir);
+        let path = lock_path(data_dir);
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
@@ -198,7 +199,7 @@ impl Note {
     /// Whether its process is there: the one of that id that has the lock's file open. The id alone may be anybody's by now, or
     /// of another pid namespace.
     pub fn lives(&self, data_dir: &Path) -> bool {
-        let Ok(lock) = fs::metadata(path(data_dir)) else {
+        let Ok(lock) = fs::metadata(lock_path(data_dir)) else {
             return false;
         };
         let files = fs::read_dir(format!("/proc/{}/fd", self.pid));
@@ -210,7 +211,7 @@ impl Note {
 
     /// The note of the last instance, which may have ended.
     pub fn read(data_dir: &Path) -> Result<Option<Self>> {
-        let path = path(data_dir);
+        let path = lock_path(data_dir);
         let mut text = String::new();
         match File::open(&path) {
             Ok(mut file) => file.read_to_string(&mut text)?,

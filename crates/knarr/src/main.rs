@@ -3,6 +3,7 @@
 //! Called as `knarr-cni` or `loopback` the same file is that CNI plugin, so that a container runtime can run it from a plugin
 //! directory.
 
+mod access;
 mod agent;
 mod alone;
 mod archives;
@@ -16,6 +17,7 @@ mod datastore;
 mod detach;
 mod down;
 mod failure;
+mod given_file;
 mod image;
 mod install;
 mod instance;

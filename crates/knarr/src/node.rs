@@ -23,7 +23,11 @@ use knarr_cni::InstanceId;
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
-pub use self::{kubelet::Serving, name::name, runtime::ContainerRuntime};
+pub use self::{
+    kubelet::Serving,
+    name::{check as check_name, name, node_name},
+    runtime::ContainerRuntime,
+};
 use crate::{
     cli::{NodeFlags, Part, WithoutFlags},
     instance::{ForeignRuntime, Instance},

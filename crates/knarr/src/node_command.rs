@@ -16,21 +16,21 @@ use crate::{
 };
 
 pub fn run(command: &NodeCommand) -> Result<()> {
-    let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
+    let data_dir = &command.data_dir;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
     match &command.action {
         NodeAction::Drain(flags) => runtime.block_on(async {
-            let client = client(&data_dir, flags.kubeconfig.as_ref()).await?;
+            let client = client(data_dir, flags.kubeconfig.as_ref()).await?;
             drain::drain(&client, flags).await
         }),
         NodeAction::Rm(flags) => runtime.block_on(async {
-            let client = client(&data_dir, flags.drain.kubeconfig.as_ref()).await?;
+            let client = client(data_dir, flags.drain.kubeconfig.as_ref()).await?;
             drain::remove(&client, flags).await
         }),
-        action => runtime.block_on(of_machine(action, &data_dir)),
+        action => runtime.block_on(of_machine(action, data_dir)),
     }
 }
 

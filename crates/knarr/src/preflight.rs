@@ -17,15 +17,21 @@ use nix::sys::socket::{
 
 use crate::{
     cli::{Agent, KubeletAlone, NodeFlags, Part, ProxyAlone, Server, ServerFlags, Up},
-    datastore,
+    datastore, given_file,
     instance::{self, Instance},
     network,
-    node::{ClusterSettings, Host},
+    node::{self, ClusterSettings, Host},
+    nodes,
     ranges::Ranges,
     traffic,
 };
 
 const CGROUP: &str = "/sys/fs/cgroup";
+/// Bytes that the path of a socket may have.
+const MAX_SOCKET_PATH: usize = 107;
+/// Those with the longest paths, below a data directory and below the kubelet's root.
+const OWN_SOCKET: &str = "run/snapshot.sock";
+const KUBELET_SOCKET: &str = "device-plugins/kubelet.sock";
 
 /// Checks privileges, the kernel, the network and its ports, and ranges.
 pub fn check(flags: &Up) -> Result<()> {
@@ -41,7 +47,7 @@ pub fn check(flags: &Up) -> Result<()> {
     if flags.nodes > 1 {
         nodes_can_be(flags)?;
     }
-    node(&flags.node)?;
+    node(&flags.node, &flags.data_dir)?;
     not_nested(&flags.data_dir)?;
     let own = own(&flags.data_dir)?;
     let ranges = [
@@ -78,7 +84,7 @@ pub fn check_proxy(flags: &ProxyAlone) -> Result<()> {
 /// As [`check`], for a kubelet alone.
 pub fn check_kubelet(flags: &KubeletAlone) -> Result<()> {
     machine("kubelet")?;
-    node(&flags.node)?;
+    node(&flags.node, &flags.data_dir)?;
     not_nested(&flags.data_dir)?;
     let own = own(&flags.data_dir)?;
     let services = &flags.service_cluster_ip_range;
@@ -101,6 +107,9 @@ fn server(flags: &ServerFlags) -> Result<()> {
         bail!("--cluster-cidr {pods} and --service-cidr {services} overlap");
     }
     flags.scheduler()?;
+    if let Some(kubeconfig) = &flags.kubeconfig {
+        given_file::check(kubeconfig)?;
+    }
     cluster_dns(&flags.cluster_dns, services)?;
     datastore::check(&flags.datastore)
 }
@@ -147,7 +156,7 @@ fn api_can_listen(flags: &ServerFlags) -> Result<()> {
 pub fn check_agent(flags: &Agent, local: bool) -> Result<()> {
     machine("agent")?;
     flags.without.check_node()?;
-    node(&flags.node)?;
+    node(&flags.node, &flags.data_dir)?;
     if !local {
         not_nested(&flags.data_dir)?;
     }
@@ -202,6 +211,15 @@ fn nf_tables() -> Result<()> {
 
 /// What other nodes of this machine need of the first.
 fn nodes_can_be(flags: &Up) -> Result<()> {
+    let first = node::check_name(&flags.node, &flags.data_dir)?;
+    let last = format!("{first}-{}", flags.nodes);
+    if let Err(reason) = node::node_name(&last) {
+        bail!(
+            "--nodes {}: {reason}; choose another with --node-name",
+            flags.nodes
+        );
+    }
+    sockets_fit(&flags.node, &nodes::directory(&flags.data_dir, &last))?;
     if let Some(address) = flags.node.node_ip.first() {
         bail!(
             "--node-ip {address} and --nodes cannot both be: the nodes' addresses are of a network of their own"
@@ -227,8 +245,10 @@ fn nodes_can_be(flags: &Up) -> Result<()> {
     Ok(())
 }
 
-/// What a node was given.
-fn node(flags: &NodeFlags) -> Result<()> {
+/// What a node was given, and where it is kept.
+fn node(flags: &NodeFlags, data_dir: &Path) -> Result<()> {
+    node::check_name(flags, data_dir)?;
+    sockets_fit(flags, data_dir)?;
     for dir in &flags.image_dir {
         if !dir.is_dir() {
             bail!("--image-dir {} is not a directory", dir.display());
@@ -244,6 +264,28 @@ fn node(flags: &NodeFlags) -> Result<()> {
         Registries::read(path).context("--registries")?;
     }
     node_ips(&flags.node_ip)
+}
+
+/// The kernel takes no long paths of sockets, and those who connect to one know no other way to it.
+fn sockets_fit(flags: &NodeFlags, data_dir: &Path) -> Result<()> {
+    let (flag, root) = match &flags.root_dir {
+        Some(root) => ("--root-dir", root.clone()),
+        None => ("--data-dir", data_dir.join("kubelet")),
+    };
+    for (flag, socket) in [
+        ("--data-dir", data_dir.join(OWN_SOCKET)),
+        (flag, root.join(KUBELET_SOCKET)),
+    ] {
+        let length = socket.as_os_str().len();
+        if length > MAX_SOCKET_PATH {
+            bail!(
+                "{flag} is too long by {} bytes: the socket {} could not be made",
+                length - MAX_SOCKET_PATH,
+                socket.display()
+            );
+        }
+    }
+    Ok(())
 }
 
 /// What a node was given of its addresses.

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use nix::sys::stat::{Mode, umask};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
@@ -23,6 +24,9 @@ const OPEN_FILES_WANTED: u64 = 1 << 20;
 /// Threads for what blocks. They are made when they are needed, and every request that the server lets in may have to wait with one
 /// ([`knarr_tasks::heavy`]) while files are still to be read.
 const MAX_BLOCKING_THREADS: usize = 1_024;
+
+/// As container runtimes have it, whatever the shell's is: with 077 no user of a pod but root could read its `resolv.conf`.
+const UMASK: u32 = 0o022;
 
 /// A command that serves until it is told to stop.
 #[derive(Clone, Copy)]
@@ -56,6 +60,9 @@ impl Daemon<'_> {
         if background && nix::unistd::getsid(None) != Ok(nix::unistd::getpid()) {
             nix::unistd::setsid().context("cannot leave the terminal")?;
         }
+        // What is made for pods is read by their users; what is nobody else's has a mode of its own. The data directory and the log are
+        // there by now, as whoever started this wants them.
+        umask(Mode::from_bits_truncate(UMASK));
         let mut instance = Instance::acquire(self.data_dir)?;
         let _flushed = logging::start(self.log, Some(self.data_dir))?;
         let output = Output {

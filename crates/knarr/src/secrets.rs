@@ -61,7 +61,7 @@ pub fn serve(rotation: Arc<Rotation>, data_dir: &Path, tasks: &Tasks) -> Result<
 }
 
 pub fn run(command: &SecretsCommand) -> Result<()> {
-    let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
+    let data_dir = &command.data_dir;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

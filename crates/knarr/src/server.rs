@@ -20,7 +20,6 @@ use crate::{
 
 pub fn run(flags: Box<Server>) -> Result<()> {
     let mut flags = *flags;
-    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.server.make_paths_absolute()?;
     preflight::check_server(&flags)?;
     let daemon = Daemon {

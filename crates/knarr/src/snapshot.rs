@@ -78,11 +78,11 @@ fn save(store: &Embedded, file: &Path) -> Result<Copied> {
 }
 
 pub fn run(command: &SnapshotCommand) -> Result<()> {
-    let data_dir = std::path::absolute(&command.data_dir).context("--data-dir is not a path")?;
+    let data_dir = &command.data_dir;
     match &command.action {
-        SnapshotAction::Save { output } => save_command(&data_dir, output.as_deref()),
-        SnapshotAction::Restore { file } => restore(&data_dir, file),
-        SnapshotAction::Ls => list(&data_dir),
+        SnapshotAction::Save { output } => save_command(data_dir, output.as_deref()),
+        SnapshotAction::Restore { file } => restore(data_dir, file),
+        SnapshotAction::Ls => list(data_dir),
     }
 }
 

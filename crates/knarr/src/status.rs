@@ -4,14 +4,11 @@ use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{
-    Api, Client, Config,
-    api::ListParams,
-    config::{KubeConfigOptions, Kubeconfig},
-};
+use kube::{Api, Client, api::ListParams};
 use tokio::time::timeout;
 
 use crate::{
+    access,
     cli::Status,
     instance::{Instance, Note},
 };
@@ -103,12 +100,7 @@ pub async fn client(note: &Note) -> Result<Client> {
             note.api
         );
     };
-    let kubeconfig =
-        Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .context("the kubeconfig is not usable")?;
-    Client::try_from(config).context("cannot make a client")
+    Client::try_from(access::by_kubeconfig(path).await?).context("cannot make a client")
 }
 
 fn is_ready(node: &Node) -> bool {

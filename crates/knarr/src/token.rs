@@ -5,10 +5,7 @@
 
 mod table;
 
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use jiff::{SignedDuration, Timestamp};
@@ -22,7 +19,6 @@ use knarr_join::{ClusterInfo, JoinToken};
 use kube::{
     Api, Client, Config,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use tokio::time::timeout;
 
@@ -57,7 +53,7 @@ pub async fn client(access: &AdminAccess) -> Result<Client> {
 
 /// How the cluster is reached as its administrator.
 pub async fn config(access: &AdminAccess) -> Result<Config> {
-    by_kubeconfig(&kubeconfig(access)?).await
+    crate::access::by_kubeconfig(&kubeconfig(access)?).await
 }
 
 /// Where the administrator's kubeconfig is.
@@ -75,14 +71,6 @@ pub fn kubeconfig(access: &AdminAccess) -> Result<PathBuf> {
             access.data_dir.display()
         ),
     }
-}
-
-async fn by_kubeconfig(path: &Path) -> Result<Config> {
-    let kubeconfig =
-        Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-        .await
-        .with_context(|| format!("{} is not usable", path.display()))
 }
 
 fn secrets(client: &Client) -> Api<Secret> {

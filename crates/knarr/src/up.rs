@@ -22,7 +22,6 @@ use crate::{
 
 pub fn run(flags: Box<Up>) -> Result<()> {
     let mut flags = *flags;
-    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
     flags.node.heed_kubelet_configuration()?;
     flags.server.make_paths_absolute()?;

@@ -69,9 +69,13 @@ impl Inner {
                         .lock()
                         .insert(id, Arc::new(Sandbox::new(record, directory)));
                 }
-                // The record is the first to be written and goes with its directory: nothing else was made.
+                // The record is the first to be written and goes with its directory: nothing else was made, unless somebody has deleted
+                // it, who cannot have deleted what is mounted beside it.
                 Ok(None) => {
-                    files::remove(&directory).map_err(Error::io("remove an empty sandbox"))?
+                    if let Err(error) = files::remove(&directory) {
+                        tracing::warn!(sandbox = id, %error, "removing a sandbox whose record was deleted");
+                        torn.push(id);
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(sandbox = id, %error, "removing a sandbox whose record is unreadable");

@@ -148,11 +148,13 @@ fn port_in_use(cluster: &Cluster) -> Result<()> {
 }
 
 fn bad_flags(cluster: &Cluster) -> Result<()> {
+    let long = format!("/{}", "d".repeat(100));
     let cases = [
         (vec!["--service-cidr=10.42.5.0/24"], "overlap"),
         (vec!["--cluster-dns=1.2.3.4"], "not within"),
         (vec!["--image-dir=/nowhere"], "/nowhere is not a directory"),
         (vec!["--registries=/nowhere"], "cannot read /nowhere"),
+        (vec!["--root-dir", &long], "is too long by"),
     ];
     for (flags, wanted) in cases {
         let mut command = up(cluster)?;
@@ -160,13 +162,19 @@ fn bad_flags(cluster: &Cluster) -> Result<()> {
         says(&one_line(run(command, DEADLINE)?)?, &[wanted])?;
         nothing_made(cluster)?;
     }
-    let mut command = cluster.knarr(&["up", "--node-ip=203.0.113.9"])?;
-    command.arg("--data-dir").arg(cluster.data_dir());
-    says(
-        &one_line(run(command, DEADLINE)?)?,
-        &["203.0.113.9 is not an address of this machine"],
-    )?;
-    nothing_made(cluster)?;
+    let cases = [
+        (
+            "--node-ip=203.0.113.9",
+            "203.0.113.9 is not an address of this machine",
+        ),
+        ("--node-name=my_box", "\"my_box\" cannot be a node's"),
+    ];
+    for (flag, wanted) in cases {
+        let mut command = cluster.knarr(&["up", flag])?;
+        command.arg("--data-dir").arg(cluster.data_dir());
+        says(&one_line(run(command, DEADLINE)?)?, &[wanted])?;
+        nothing_made(cluster)?;
+    }
     // Misspelt flags are the parser's to explain.
     let mut command = up(cluster)?;
     command.arg("--cluster-cidr=nonsense");

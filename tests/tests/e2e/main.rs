@@ -50,6 +50,7 @@ mod services;
 mod simulated;
 mod stateful;
 mod static_pods;
+mod strict_hosts;
 mod support;
 mod usage;
 mod users;

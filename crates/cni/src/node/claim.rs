@@ -3,7 +3,10 @@
 //! The address of the node's own DNS server can be there once, so it is what a cluster takes first and gives back last: the
 //! kernel sees to it that one gets it, and its label names who. It stays after a crash, with the rules it stands for.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
+};
 
 use futures::TryStreamExt;
 use knarr_nft::Family;
@@ -57,6 +60,19 @@ pub(super) async fn check(own: Option<&InstanceId>, address: Ipv4Addr) -> Result
         }),
         Owner::Other(link) => Err(Error::AddressInUse { address, link }),
     }
+}
+
+/// Who has the namespace, if it is the cluster of that directory.
+pub(super) async fn of_directory(
+    data_dir: &Path,
+    address: Ipv4Addr,
+) -> Result<Option<InstanceId>, Error> {
+    let Owner::Cluster(instance) = owner(address).await? else {
+        return Ok(None);
+    };
+    let told = directory(&instance);
+    let is_it = told.is_some_and(|told| Path::new(&told) == data_dir);
+    Ok(is_it.then_some(instance))
 }
 
 /// Gives the namespace back, if it is this cluster's.
@@ -119,7 +135,7 @@ fn label_of(message: &AddressMessage) -> Option<&String> {
         })
 }
 
-/// The data directory of a cluster here, as its tables tell; for messages only.
+/// The data directory of a cluster here, as its tables tell.
 fn directory(instance: &InstanceId) -> Option<String> {
     let mut connection = knarr_nft::Connection::open().ok()?;
     let tables = tables(Family::BOTH, &table(instance));

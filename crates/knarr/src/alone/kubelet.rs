@@ -41,7 +41,6 @@ const WITHOUT: [Part; 4] = [
 ];
 
 pub fn run(mut flags: Box<KubeletAlone>) -> Result<()> {
-    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     flags.node.make_paths_absolute()?;
     let KubeletAlone {
         kubeconfig,

@@ -32,14 +32,12 @@ const RESERVED_PORTS: [u16; 1] = [knarr_kubelet::DEFAULT_PORT];
 
 pub fn run(flags: &ProxyAlone) -> Result<()> {
     preflight::check_proxy(flags)?;
-    let mut flags = flags.clone();
-    flags.data_dir = std::path::absolute(&flags.data_dir).context("--data-dir is not a path")?;
     let daemon = Daemon {
         data_dir: &flags.data_dir,
         log: &flags.log,
         detach: false,
     };
-    daemon.run(async |instance, _: &Output| serve(&flags, instance).await)
+    daemon.run(async |instance, _: &Output| serve(flags, instance).await)
 }
 
 async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {

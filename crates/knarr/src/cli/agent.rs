@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use knarr_join::{JoinToken, ServerAddress};
 
-use super::{Log, NodeFlags, WithoutFlags};
+use super::{Log, NodeFlags, WithoutFlags, data_dir};
 
 const DEFAULT_DATA_DIR: &str = "/var/lib/knarr-agent";
 
@@ -33,7 +33,7 @@ pub struct Agent {
     pub ca_file: Option<PathBuf>,
 
     /// Where everything is kept: keys, images, containers, logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// Return when the node is ready and leave it running in the background

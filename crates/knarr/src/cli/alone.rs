@@ -9,7 +9,7 @@ use std::{
 use clap::{ArgAction, Args};
 use knarr_join::ServerAddress;
 
-use super::{Log, NodeFlags, duration};
+use super::{Log, NodeFlags, data_dir, duration};
 use crate::ranges::Ranges;
 
 const PROXY_DATA_DIR: &str = "/var/lib/knarr-proxy";
@@ -205,7 +205,7 @@ pub struct ProxyAlone {
     pub healthz_bind_address: SocketAddr,
 
     /// Where it is kept whose rules these are
-    #[arg(long, value_name = "DIR", default_value = PROXY_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = PROXY_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     #[command(flatten)]
@@ -252,7 +252,7 @@ pub struct KubeletAlone {
     pub service_cluster_ip_range: Ranges,
 
     /// Where everything is kept: keys, images, containers, logs
-    #[arg(long, value_name = "DIR", default_value = KUBELET_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = KUBELET_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// Return when the node is ready and leave it running in the background

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::DEFAULT_DATA_DIR;
+use super::{DEFAULT_DATA_DIR, data_dir};
 
 #[derive(Args)]
 pub struct CertCommand {
@@ -24,14 +24,14 @@ pub enum CertAction {
 #[derive(Args)]
 pub struct CertStatus {
     /// A server's or a node's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 }
 
 #[derive(Args)]
 pub struct CertRotate {
     /// A server's or a node's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// Replace the authorities instead: new ones sign after the next start, the present ones stay trusted until they are dropped

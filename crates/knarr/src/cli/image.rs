@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::DEFAULT_DATA_DIR;
+use super::{DEFAULT_DATA_DIR, data_dir};
 
 /// See and change the container images that are on a node
 #[derive(Args)]
@@ -13,7 +13,7 @@ pub struct ImageCommand {
     pub action: ImageAction,
 
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, global = true)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser(), global = true)]
     pub data_dir: PathBuf,
 }
 

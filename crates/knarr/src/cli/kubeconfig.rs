@@ -5,7 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::Args;
 use knarr_join::ServerAddress;
 
-use super::{DEFAULT_DATA_DIR, duration};
+use super::{DEFAULT_DATA_DIR, data_dir, duration};
 
 #[derive(Args)]
 pub struct KubeconfigCommand {
@@ -30,6 +30,6 @@ pub struct KubeconfigCommand {
     pub output: Option<PathBuf>,
 
     /// The cluster's data directory, which has its authority
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 }

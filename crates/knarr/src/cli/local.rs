@@ -4,12 +4,12 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{DEFAULT_DATA_DIR, duration};
+use super::{DEFAULT_DATA_DIR, data_dir, duration};
 
 #[derive(Args)]
 pub struct NodeCommand {
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, global = true)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser(), global = true)]
     pub data_dir: PathBuf,
 
     #[command(subcommand)]

@@ -13,7 +13,7 @@ use knarr_meta::names;
 
 use super::{
     AuditFlags, AuthorizationFlags, DEFAULT_DATA_DIR, EncryptionFlags, IdentityFlags, Log,
-    WithoutFlags, duration,
+    WithoutFlags, data_dir, duration,
 };
 use crate::ranges::{self, Ranges};
 
@@ -40,7 +40,7 @@ pub enum IpFamily {
 #[derive(Args, Clone, Debug)]
 pub struct Server {
     /// Where everything is kept: keys, store, logs
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// Name of this server, which no other of the cluster has [default: the host name]

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
 
-use super::{DEFAULT_DATA_DIR, duration};
+use super::{DEFAULT_DATA_DIR, data_dir, duration};
 
 #[derive(Args)]
 pub struct TokenCommand {
@@ -26,7 +26,7 @@ pub enum TokenAction {
 #[derive(Args)]
 pub struct AdminAccess {
     /// The cluster's data directory
-    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR)]
+    #[arg(long, value_name = "DIR", default_value = DEFAULT_DATA_DIR, value_parser = data_dir::parser())]
     pub data_dir: PathBuf,
 
     /// An administrator's kubeconfig [default: the one of the cluster that runs on the data directory]

@@ -2,6 +2,7 @@
 //! the version 2 of a hybrid host alone.
 
 use std::{
+    collections::BTreeSet,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -23,6 +24,46 @@ pub fn remove_empty(root: &Path) -> Result<()> {
         for group in group.ancestors().take(2).filter(|g| *g != hierarchy) {
             // Others may have groups in it.
             let _ = fs::remove_dir(group);
+        }
+    }
+    Ok(())
+}
+
+/// The control groups of that name, up to `depth` below the root of any hierarchy, as paths from there.
+pub fn named(name: &str, depth: usize) -> Result<BTreeSet<PathBuf>> {
+    let table =
+        fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
+    let mut found = BTreeSet::new();
+    for hierarchy in hierarchies(&table) {
+        below(&hierarchy, Path::new("/"), name, depth, &mut found)
+            .with_context(|| format!("cannot look at {}", hierarchy.display()))?;
+    }
+    Ok(found)
+}
+
+fn below(
+    directory: &Path,
+    group: &Path,
+    name: &str,
+    depth: usize,
+    found: &mut BTreeSet<PathBuf>,
+) -> io::Result<()> {
+    if depth == 0 {
+        return Ok(());
+    }
+    let entries = match fs::read_dir(directory) {
+        // Groups come and go.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries.flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        let group = group.join(entry.file_name());
+        match entry.file_name() == name {
+            true => drop(found.insert(group)),
+            false => below(&entry.path(), &group, name, depth - 1, found)?,
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context, Result, anyhow};
+use knarr_meta::names;
 use tracing::info;
 
 use crate::cli::NodeFlags;
@@ -14,44 +15,83 @@ const FILE: &str = "node-name";
 /// name keeps its node and pods: under a new one they would be those of a node that has vanished.
 ///
 /// # Errors
-/// When the directory cannot be read or written, or the host has no name.
+/// When the directory cannot be read or written, the host has no name, or no node can have that name.
 pub fn name(flags: &NodeFlags, data_dir: &Path) -> Result<String> {
-    let path = data_dir.join(FILE);
-    let known = match fs::read_to_string(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
-        text => Some(text.with_context(|| format!("cannot read {}", path.display()))?),
-    };
-    let known = known.as_deref().map(str::trim).filter(|n| !n.is_empty());
-    let name = match (&flags.node_name, known) {
-        (Some(given), _) => given.clone(),
-        (None, Some(known)) => {
-            if host_name().is_ok_and(|host| host != known) {
+    let known = known(data_dir)?;
+    let name = wanted(flags, known.as_deref())?;
+    match known {
+        Some(known) if known == name => {
+            if host_name().is_ok_and(|host| host != name) && flags.node_name.is_none() {
                 info!(
-                    name = known,
+                    name = %name,
                     "the node keeps its name, although the machine has another one; --node-name would change it"
                 );
             }
-            known.to_owned()
         }
-        (None, None) => host_name()?,
-    };
-    if known != Some(&*name) {
-        knarr_host::write_durably(&path, format!("{name}\n").as_bytes())
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        _ => {
+            let path = data_dir.join(FILE);
+            knarr_host::write_durably(&path, format!("{name}\n").as_bytes())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
     }
     Ok(name)
 }
 
-/// As names of nodes must be: lower case.
-fn host_name() -> Result<String> {
-    let name = nix::unistd::gethostname().context("cannot read the host name")?;
-    let name = name.to_string_lossy().to_lowercase();
-    if name.is_empty() {
-        return Err(anyhow!(
-            "this machine has no host name; give one with --node-name"
-        ));
+/// As [`name`], before anything is made.
+///
+/// # Errors
+/// As of [`name`].
+pub fn check(flags: &NodeFlags, data_dir: &Path) -> Result<String> {
+    wanted(flags, known(data_dir)?.as_deref())
+}
+
+fn wanted(flags: &NodeFlags, known: Option<&str>) -> Result<String> {
+    match (&flags.node_name, known) {
+        (Some(given), _) => node_name(given).map_err(|reason| anyhow!("--node-name {reason}")),
+        (None, Some(known)) => node_name(known)
+            .map_err(|reason| anyhow!("the node's name {reason}; give another with --node-name")),
+        (None, None) => host_name(),
     }
-    Ok(name)
+}
+
+/// The name of the data directory's node.
+fn known(data_dir: &Path) -> Result<Option<String>> {
+    let path = data_dir.join(FILE);
+    let text = match fs::read_to_string(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text.with_context(|| format!("cannot read {}", path.display()))?,
+    };
+    let name = text.trim();
+    Ok((!name.is_empty()).then(|| name.to_owned()))
+}
+
+/// The machine's, where a node can be called so.
+fn host_name() -> Result<String> {
+    let host = nix::unistd::gethostname().context("cannot read the host name")?;
+    // What the kernel says until one was set.
+    let host = host.to_str().filter(|name| !["", "(none)"].contains(name));
+    let host = host.context("this machine has no host name; give one with --node-name")?;
+    node_name(host).map_err(|reason| {
+        anyhow!("this machine's host name {reason}; give the node another with --node-name")
+    })
+}
+
+/// A name as nodes have it: in lower case, without spaces around it, as upstream's kubelet takes it from a host.
+///
+/// # Errors
+/// Why the API server would refuse the node, which would be tried for ever.
+pub fn node_name(text: &str) -> Result<String, String> {
+    let name = text.trim().to_lowercase();
+    // A label of the node has it, too.
+    let label = names::label_value(&name);
+    match names::dns1123_subdomain(&name)
+        .into_iter()
+        .chain(label)
+        .next()
+    {
+        None => Ok(name),
+        Some(reason) => Err(format!("{text:?} cannot be a node's: {reason}")),
+    }
 }
 
 #[cfg(test)]
@@ -80,5 +120,40 @@ mod tests {
         let given = flags(&["--node-name", "given"]);
         assert_eq!(name(&given, dir.path()).unwrap(), "given");
         assert_eq!(name(&flags(&[]), dir.path()).unwrap(), "given");
+    }
+
+    #[test]
+    fn names_are_those_that_the_api_server_takes() {
+        for (text, wanted) in [
+            ("box", Some("box")),
+            ("Box.Example.COM", Some("box.example.com")),
+            (" edge-1\n", Some("edge-1")),
+            ("12345", Some("12345")),
+            ("my_box", None),
+            ("box.lan.", None),
+            ("-box", None),
+            ("foo bar", None),
+            ("", None),
+            ("(none)", None),
+        ] {
+            assert_eq!(node_name(text).ok().as_deref(), wanted, "{text:?}");
+        }
+        assert!(node_name(&"a".repeat(63)).is_ok());
+        assert!(node_name(&"a".repeat(64)).is_err());
+    }
+
+    #[test]
+    fn a_name_that_no_node_can_have_is_not_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = name(&flags(&["--node-name", "my_box"]), dir.path()).unwrap_err();
+        assert!(
+            error
+                .to_string()
+                .starts_with("--node-name \"my_box\" cannot"),
+            "{error}"
+        );
+        assert!(!dir.path().join(FILE).exists());
+        let given = name(&flags(&["--node-name", "Edge"]), dir.path());
+        assert_eq!(given.unwrap(), "edge");
     }
 }
