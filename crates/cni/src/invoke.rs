@@ -1,5 +1,7 @@
 //! The runtime's side of CNI: runs the plugins of a configuration list.
 
+mod own;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -10,10 +12,11 @@ use std::{
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
+use tokio::{io::AsyncWriteExt, process::{Child, Command}, time::timeout};
 
 use crate::{
     config::{self, NetworkConfigList},
+    plugin::Call,
     result::{CniResult, PluginError},
     types::{NAME, PortMapping, ValidAttachment},
 };
@@ -276,20 +279,21 @@ impl Invoker {
             plugin: name.to_owned(),
             source,
         };
-        let cni_path = std::env::join_paths(&self.bin_dirs).unwrap_or_default();
-        let mut child = Command::new(&path)
-            .env("CNI_COMMAND", command)
-            .env("CNI_CONTAINERID", attachment.sandbox_id)
-            .env("CNI_IFNAME", attachment.ifname)
-            .env("CNI_ARGS", &attachment.args)
-            .env("CNI_PATH", cni_path)
-            .env("CNI_NETNS", attachment.netns.unwrap_or(Path::new("")))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(run_error)?;
+        let call = Call {
+            command: command.to_owned(),
+            container_id: attachment.sandbox_id.to_owned(),
+            netns: attachment.netns.unwrap_or(Path::new("")).to_owned(),
+            ifname: attachment.ifname.to_owned(),
+            args: attachment.args.clone(),
+        };
+        if own::is_own(name, &path) {
+            let answer = own::call(call, stdin.clone()).await.map_err(run_error)?;
+            return answer.map_err(|error| Error::Plugin {
+                plugin: name.to_owned(),
+                error,
+            });
+        }
+        let mut child = self.start(&path, &call).map_err(run_error)?;
         let input = stdin.to_string();
         let work = async {
             if let Some(mut pipe) = child.stdin.take() {
@@ -324,6 +328,22 @@ impl Invoker {
             status: output.status,
             output: text,
         })
+    }
+
+    fn start(&self, program: &Path, call: &Call) -> io::Result<Child> {
+        let cni_path = std::env::join_paths(&self.bin_dirs).unwrap_or_default();
+        Command::new(program)
+            .env("CNI_COMMAND", &call.command)
+            .env("CNI_CONTAINERID", &call.container_id)
+            .env("CNI_IFNAME", &call.ifname)
+            .env("CNI_ARGS", &call.args)
+            .env("CNI_PATH", cni_path)
+            .env("CNI_NETNS", &call.netns)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
     }
 
     fn cache_path(&self, sandbox_id: &str, ifname: &str) -> PathBuf {

@@ -12,8 +12,8 @@
 //! - [`peers`] keeps the way to the pods of other nodes: routes, and VXLAN to those that are on no link of ours.
 //! - [`local`] is the network of nodes that share a machine, each with a network namespace of its own.
 //!
-//! Rejected: calling the plugin as a function instead of a process (one path for every plugin is worth two milliseconds), and
-//! a bridge (needs br_netfilter for policy, and floods).
+//! Our plugin is a process to runtimes of other programs, and a function to the one that is in the same program. Rejected: a bridge
+//! (needs br_netfilter for policy, and floods).
 
 pub mod config;
 mod hardware;

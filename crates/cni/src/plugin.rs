@@ -1,13 +1,15 @@
-//! The built-in plugin: `ADD` and `DEL` of one sandbox, as a process.
+//! The built-in plugin: `ADD` and `DEL` of one sandbox.
 //!
-//! It is called through the environment (`CNI_COMMAND`, …) with its configuration on standard input and answers on standard
-//! output. Configuration beside the specification's keys:
+//! As a process it is called through the environment (`CNI_COMMAND`, …) with its configuration on standard input and answers on standard
+//! output. A runtime that is this same program calls it as a function ([`perform`]): to start a program of its size costs several
+//! times what it does. Configuration beside the specification's keys:
 //!
 //! ```json
 //! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnets": ["10.42.0.0/24", "fd42::/64"], "mtu": 1500,
 //!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock", "capabilities": {"portMappings": true}}
 //! ```
 
+mod call;
 pub(crate) mod hostport;
 pub mod ipam;
 mod link;
@@ -26,11 +28,13 @@ use knarr_meta::prefix::Prefix;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
+pub(crate) use call::Call;
 pub use crate::types::NAME;
 use crate::{
     CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, ValidAttachment, node, policy,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
+use call::Request;
 use ipam::{Ipam, Lease, Subnet};
 
 /// A configuration is a few hundred bytes; more is not one.
@@ -92,13 +96,6 @@ fn gateway(address: IpAddr) -> IpAddr {
     }
 }
 
-/// What the environment asks for.
-struct Request {
-    container_id: String,
-    netns: Option<PathBuf>,
-    ifname: String,
-}
-
 /// The plugin that a program called by this path is: they all are the same file.
 pub fn called_as(program: &OsStr) -> Option<fn() -> ExitCode> {
     match Path::new(program).file_name()?.to_str()? {
@@ -130,19 +127,32 @@ fn reply(answer: Result<Value, PluginError>) -> ExitCode {
 }
 
 fn run() -> Result<Value, PluginError> {
-    let command = variable("CNI_COMMAND")?;
+    perform(&Call::of_process(), read_config)
+}
+
+/// Does what a call asks, in the network namespace of the calling thread, which enters others meanwhile and must have no other work: a
+/// thread that ends with it. Blocks.
+///
+/// # Errors
+/// As the specification has them. What a failed `ADD` has made is undone.
+pub(crate) fn perform(
+    call: &Call,
+    config: impl FnOnce() -> Result<Value, PluginError>,
+) -> Result<Value, PluginError> {
+    let command = call.command()?;
     if command == "VERSION" {
         return Ok(json!({"cniVersion": CNI_VERSION, "supportedVersions": SUPPORTED_VERSIONS}));
     }
-    let config: Config = read_config()?;
+    let config: Config = decode(config()?)?;
     if !SUPPORTED_VERSIONS.contains(&config.cni_version.as_str()) {
         return Err(incompatible(&config.cni_version, SUPPORTED_VERSIONS));
     }
+    let pod = call.argument("K8S_POD_UID");
     let runtime = runtime()?;
-    match command.as_str() {
-        "ADD" => runtime.block_on(add(&config, &request()?)),
+    match command {
+        "ADD" => runtime.block_on(add(&config, &call.request()?, pod.as_deref())),
         "DEL" => runtime
-            .block_on(del(&config, &request()?))
+            .block_on(del(&config, &call.request()?))
             .map(|()| Value::Null),
         "GC" => runtime.block_on(collect(&config)).map(|()| Value::Null),
         "CHECK" | "STATUS" => Ok(Value::Null),
@@ -158,19 +168,17 @@ fn runtime() -> Result<tokio::runtime::Runtime, PluginError> {
         .map_err(|e| io_error("cannot start", e))
 }
 
-async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
+async fn add(
+    config: &Config,
+    request: &Request,
+    pod: Option<&str>,
+) -> Result<Value, PluginError> {
     let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
     let ipam = open_ipam(config)?;
     let ports = &config.runtime_config.port_mappings;
-    let pod = argument("K8S_POD_UID");
-    let allocated = ipam.allocate(
-        &request.container_id,
-        &request.ifname,
-        ports,
-        pod.as_deref(),
-    );
+    let allocated = ipam.allocate(&request.container_id, &request.ifname, ports, pod);
     let made = match &allocated {
-        Ok(addresses) => attach(config, request, netns, addresses, pod.as_deref()).await,
+        Ok(addresses) => attach(config, request, netns, addresses, pod).await,
         Err(error) => Err(error.clone()),
     };
     match made {
@@ -183,7 +191,7 @@ async fn add(config: &Config, request: &Request) -> Result<Value, PluginError> {
             let name = config.instance.link(&request.container_id, &request.ifname);
             link::detach(&name).await.ok();
             for address in allocated.into_iter().flatten() {
-                unclaim(config, address, pod.as_deref()).await;
+                unclaim(config, address, pod).await;
             }
             ipam.release(&request.container_id, &request.ifname).ok();
             Err(error)
@@ -333,47 +341,25 @@ async fn unclaim(config: &Config, address: IpAddr, pod: Option<&str>) {
     }
 }
 
-/// One of the runtime's `CNI_ARGS`.
-fn argument(name: &str) -> Option<String> {
-    let all = std::env::var("CNI_ARGS").ok()?;
-    let mut pairs = all.split(';').filter_map(|pair| pair.split_once('='));
-    let (_, value) = pairs.find(|(key, _)| *key == name)?;
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    Some(value.to_owned()).filter(|v| !v.is_empty() && v.chars().all(plain))
-}
-
-fn request() -> Result<Request, PluginError> {
-    let netns = std::env::var_os("CNI_NETNS").filter(|p| !p.is_empty());
-    Ok(Request {
-        container_id: variable("CNI_CONTAINERID")?,
-        netns: netns.map(PathBuf::from),
-        ifname: variable("CNI_IFNAME")?,
-    })
-}
-
-fn variable(name: &str) -> Result<String, PluginError> {
-    std::env::var(name)
-        .ok()
-        .filter(|value| !value.is_empty())
-        .ok_or_else(|| {
-            let text = format!("required environment variable {name} is missing");
-            PluginError::new(PluginError::INVALID_ENVIRONMENT, text)
-        })
-}
-
-fn read_config<T: DeserializeOwned>() -> Result<T, PluginError> {
+fn read_config() -> Result<Value, PluginError> {
     let mut bytes = Vec::new();
     io::stdin()
         .lock()
         .take(CONFIG_LIMIT_BYTES)
         .read_to_end(&mut bytes)
         .map_err(|e| io_error("cannot read the configuration", e))?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        PluginError::new(
-            PluginError::DECODE,
-            format!("cannot decode the configuration: {e}"),
-        )
-    })
+    serde_json::from_slice(&bytes).map_err(undecodable)
+}
+
+fn decode<T: DeserializeOwned>(config: Value) -> Result<T, PluginError> {
+    serde_json::from_value(config).map_err(undecodable)
+}
+
+fn undecodable(error: serde_json::Error) -> PluginError {
+    PluginError::new(
+        PluginError::DECODE,
+        format!("cannot decode the configuration: {error}"),
+    )
 }
 
 fn io_error(what: &str, error: io::Error) -> PluginError {

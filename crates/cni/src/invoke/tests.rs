@@ -91,3 +91,95 @@ async fn without_a_network_there_is_nothing_to_give_back() {
     let error = bench.invoker.collect(&[]).await.unwrap_err();
     assert!(error.is_unconfigured(), "{error}");
 }
+
+/// A network of our plugin, which is `program`.
+fn own_network(program: &Path, subnet: &str) -> Bench {
+    let bench = Bench::new();
+    let at = |name: &str| bench.dir.path().join(name);
+    std::os::unix::fs::symlink(program, at("bin/knarr-cni")).unwrap();
+    let list = serde_json::json!({"cniVersion": "1.1.0", "name": "n", "plugins": [{
+        "type": "knarr-cni", "instance": "k7c2xmpa", "subnets": [subnet], "dataDir": at("data"),
+    }]});
+    fs::write(at("conf/10-n.conflist"), list.to_string()).unwrap();
+    bench
+}
+
+/// A network namespace for as long as the thread waits for `done`, by a path that leads there.
+fn namespace(done: std::sync::mpsc::Receiver<()>) -> PathBuf {
+    let (made, path) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+        let thread = nix::unistd::gettid();
+        made.send(PathBuf::from(format!("/proc/self/task/{thread}/ns/net")))
+            .unwrap();
+        let _ = done.recv();
+    });
+    path.recv().unwrap()
+}
+
+/// Runs as a node whose network namespace is nobody else's.
+fn on_a_node<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let node = scope.spawn(|| {
+            nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread();
+            runtime_of(runtime).block_on(work())
+        });
+        node.join().unwrap()
+    })
+}
+
+fn runtime_of(mut builder: tokio::runtime::Builder) -> tokio::runtime::Runtime {
+    builder.enable_all().build().unwrap()
+}
+
+fn links() -> Vec<String> {
+    // Of the thread's namespace: the lines of `/proc/thread-self/net/dev` after two of headings.
+    let text = fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let names = text.lines().skip(2).filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
+}
+
+#[test]
+fn the_plugin_of_this_program_is_a_function() {
+    let bench = own_network(&std::env::current_exe().unwrap(), "10.1.2.0/24");
+    let (keep, done) = std::sync::mpsc::channel();
+    let netns = namespace(done);
+    let invoker = &bench.invoker;
+    let (attached, detached) = on_a_node(async || {
+        let capabilities = CapabilityArgs::default();
+        let added = invoker.add("a", &netns, "eth0", &[], &capabilities);
+        let added = added.await.unwrap();
+        assert_eq!(added.addresses(), ["10.1.2.3".parse::<std::net::IpAddr>().unwrap()]);
+        let attached = links();
+        invoker.del("a", Some(&netns), "eth0").await.unwrap();
+        (attached, links())
+    });
+    drop(keep);
+    assert_eq!(attached.len(), 2, "{attached:?}");
+    assert_eq!(detached, ["lo"]);
+}
+
+#[tokio::test]
+async fn a_refusal_of_the_plugin_of_this_program_is_its_own_word() {
+    let bench = own_network(&std::env::current_exe().unwrap(), "10.1.2.0/24");
+    let netns = bench.dir.path().join("none");
+    let capabilities = CapabilityArgs::default();
+    let added = bench.invoker.add("a", &netns, "eth0", &[], &capabilities);
+    let error = added.await.unwrap_err();
+    let Error::Plugin { error, .. } = error else {
+        panic!("{error:?}")
+    };
+    assert!(error.to_string().contains("No such file"), "{error}");
+    let leases = crate::plugin::ipam::leases(&bench.dir.path().join("data"), "n").unwrap();
+    assert_eq!(leases, []);
+}
+
+#[test]
+fn another_program_under_the_plugins_name_is_run() {
+    let program = std::env::current_exe().unwrap();
+    assert!(own::is_own("knarr-cni", &program));
+    assert!(!own::is_own("bridge", &program));
+    assert!(!own::is_own("knarr-cni", Path::new("/bin/sh")));
+    assert!(!own::is_own("knarr-cni", Path::new("/nonexistent")));
+}

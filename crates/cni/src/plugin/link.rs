@@ -244,8 +244,8 @@ fn own_netns() -> Result<File, PluginError> {
     File::open("/proc/thread-self/ns/net").map_err(|e| kernel("netns", e))
 }
 
-/// Does something in another namespace: a netlink socket belongs to that in which it was opened, and so do settings. The thread is alone
-/// in this process.
+/// Does something in another namespace: a netlink socket belongs to that in which it was opened, and so do settings. The thread has no
+/// other work meanwhile, and ends with this one.
 fn within<T>(
     netns: &Path,
     work: impl FnOnce() -> Result<T, PluginError>,

@@ -10,7 +10,7 @@ use nix::sys::statfs::{NSFS_MAGIC, statfs};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{link, read_config, reply, request, runtime, variable};
+use super::{Call, decode, link, read_config, reply, runtime};
 use crate::{
     CNI_VERSION,
     result::{CniResult, Interface, IpConfig, PluginError},
@@ -41,30 +41,32 @@ pub fn main() -> ExitCode {
 }
 
 fn run() -> Result<Value, PluginError> {
-    let command = variable("CNI_COMMAND")?;
+    let call = Call::of_process();
+    let command = call.command()?;
     if command == "VERSION" {
         return Ok(json!({"cniVersion": CNI_VERSION, "supportedVersions": VERSIONS}));
     }
-    let config: Config = read_config()?;
+    let config: Config = decode(read_config()?)?;
     if !VERSIONS.contains(&config.cni_version.as_str()) {
         return Err(super::incompatible(&config.cni_version, VERSIONS));
     }
     let runtime = runtime()?;
-    match command.as_str() {
+    match command {
         "ADD" => {
-            let netns = netns(&command)?;
+            let netns = netns(&call)?;
             runtime.block_on(link::set_loopback(&netns, true))?;
             added(config, &netns)
         }
-        "DEL" => runtime.block_on(del()).map(|()| Value::Null),
-        "CHECK" => runtime.block_on(check(&netns(&command)?)),
+        "DEL" => runtime.block_on(del(&call)).map(|()| Value::Null),
+        "CHECK" => runtime.block_on(check(&netns(&call)?)),
         "STATUS" | "GC" => Ok(Value::Null),
         other => Err(super::unknown(other)),
     }
 }
 
-fn netns(command: &str) -> Result<PathBuf, PluginError> {
-    request()?.netns.ok_or_else(|| super::no_netns(command))
+fn netns(call: &Call) -> Result<PathBuf, PluginError> {
+    let netns = call.request()?.netns;
+    netns.ok_or_else(|| super::no_netns(&call.command))
 }
 
 /// What there is after `ADD`. In a list the result is that of the plugin before.
@@ -101,8 +103,8 @@ fn added(config: Config, netns: &Path) -> Result<Value, PluginError> {
 }
 
 /// A namespace that is gone, maybe leaving the file it was mounted on, has no interface that is up.
-async fn del() -> Result<(), PluginError> {
-    match request()?.netns {
+async fn del(call: &Call) -> Result<(), PluginError> {
+    match call.request()?.netns {
         Some(netns) if is_namespace(&netns) => link::set_loopback(&netns, false).await,
         _ => Ok(()),
     }
