@@ -12,7 +12,11 @@ use std::{
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tokio::{io::AsyncWriteExt, process::{Child, Command}, time::timeout};
+use tokio::{
+    io::AsyncWriteExt,
+    process::{Child, Command},
+    time::timeout,
+};
 
 use crate::{
     config::{self, NetworkConfigList},

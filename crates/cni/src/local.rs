@@ -29,7 +29,11 @@ use rtnetlink::{
 pub use namespace::NodeNamespace;
 
 use crate::{
-    InstanceId, hardware, node,
+    InstanceId, hardware,
+    node::{
+        self,
+        others::{self, Purpose},
+    },
     rtnl::{self, failed, or_gone, or_there},
 };
 
@@ -129,6 +133,8 @@ impl LocalNodes {
             node::forward(of(*range))?;
             knarr_nft::apply(ruleset(&settings, *range)).await?;
         }
+        // Packets of a bridge pass these chains, too, where Docker is.
+        others::admit(&this.instance, Purpose::Nodes, &this.ranges)?;
         Ok(this)
     }
 

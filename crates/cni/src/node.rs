@@ -10,6 +10,7 @@ mod claim;
 mod forwarding;
 mod keep;
 mod moved;
+pub(crate) mod others;
 mod routes;
 mod rules;
 mod survey;
@@ -193,6 +194,7 @@ pub async fn teardown(instance: &InstanceId, dns_listen: DnsListen) -> Result<()
         gone.remove_table(&table);
     }
     knarr_nft::apply(gone).await?;
+    others::dismiss(instance)?;
     routes::remove(instance).await?;
     let handle = connect()?;
     for name in [instance.overlay(), instance.services()] {

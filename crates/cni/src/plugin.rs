@@ -28,12 +28,12 @@ use knarr_meta::prefix::Prefix;
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-pub(crate) use call::Call;
 pub use crate::types::NAME;
 use crate::{
     CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, ValidAttachment, node, policy,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
+pub(crate) use call::Call;
 use call::Request;
 use ipam::{Ipam, Lease, Subnet};
 
@@ -168,11 +168,7 @@ fn runtime() -> Result<tokio::runtime::Runtime, PluginError> {
         .map_err(|e| io_error("cannot start", e))
 }
 
-async fn add(
-    config: &Config,
-    request: &Request,
-    pod: Option<&str>,
-) -> Result<Value, PluginError> {
+async fn add(config: &Config, request: &Request, pod: Option<&str>) -> Result<Value, PluginError> {
     let netns = request.netns.as_deref().ok_or_else(|| no_netns("ADD"))?;
     let ipam = open_ipam(config)?;
     let ports = &config.runtime_config.port_mappings;

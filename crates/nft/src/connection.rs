@@ -5,7 +5,7 @@ use std::io;
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_NETFILTER};
 use nix::{
     errno::Errno,
-    libc::{AF_UNSPEC, ERESTART, MSG_DONTWAIT, NLMSG_ERROR},
+    libc::{AF_UNSPEC, ERESTART, MSG_DONTWAIT, NLM_F_DUMP, NLMSG_ERROR},
     sys::socket::{setsockopt, sockopt},
 };
 
@@ -13,7 +13,7 @@ use crate::{
     Error, Transaction,
     kernel::{self, message},
     ports,
-    table::Table,
+    table::{Family, Table},
     transaction::Encoded,
     wire::{self, Attributes, Header, Message, Writer},
 };
@@ -103,11 +103,16 @@ impl Connection {
     /// When the kernel gives none.
     pub fn generation(&mut self) -> Result<u32, Error> {
         let mut found = None;
-        self.ask(message::GET_GENERATION, None, |answer| {
-            if answer.kind == message::NEW_GENERATION {
-                found = answer.attributes().u32(kernel::GENERATION_ID);
-            }
-        })?;
+        let asked = Asked::of_all(message::GET_GENERATION);
+        self.ask(
+            asked,
+            |_| {},
+            |answer| {
+                if answer.kind == message::NEW_GENERATION {
+                    found = answer.attributes().u32(kernel::GENERATION_ID);
+                }
+            },
+        )?;
         found.ok_or(Error::NoAnswer)
     }
 
@@ -117,7 +122,9 @@ impl Connection {
     /// When the kernel gives no answer.
     pub fn comment(&mut self, table: &Table) -> Result<Option<String>, Error> {
         let mut found = None;
-        self.ask(message::GET_TABLE, Some(table), |answer| {
+        let asked = Asked::of(message::GET_TABLE, table.family);
+        let named = |writer: &mut Writer| writer.text(kernel::table::NAME, &table.name);
+        self.ask(asked, named, |answer| {
             if answer.kind == message::NEW_TABLE {
                 found = answer
                     .attributes()
@@ -128,28 +135,21 @@ impl Connection {
         Ok(found)
     }
 
-    fn ask(
+    pub(crate) fn ask(
         &mut self,
-        kind: u16,
-        table: Option<&Table>,
+        asked: Asked,
+        body: impl FnOnce(&mut Writer),
         mut answer: impl FnMut(Message<'_>),
     ) -> Result<(), Error> {
-        let family = table.map_or(u8::try_from(AF_UNSPEC).unwrap_or_default(), |table| {
-            table.family.number()
-        });
         let header = Header {
-            kind,
-            flags: 0,
-            family,
+            kind: asked.kind,
+            flags: asked.flags,
+            family: asked.family,
             resource: 0,
             sequence: self.sequence,
         };
         let mut writer = Writer::default();
-        writer.message(header, |writer| {
-            if let Some(table) = table {
-                writer.text(kernel::table::NAME, &table.name);
-            }
-        });
+        writer.message(header, body);
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
         self.send(&writer.into_bytes())?;
@@ -196,6 +196,41 @@ impl Connection {
                 Err(error) if error.raw_os_error() == Some(Errno::ENOBUFS as i32) => {}
                 Err(error) => return Err(Error::Socket(error)),
             }
+        }
+    }
+}
+
+/// A question.
+pub(crate) struct Asked {
+    kind: u16,
+    flags: i32,
+    family: u8,
+}
+
+impl Asked {
+    /// About one thing of no family.
+    fn of_all(kind: u16) -> Self {
+        Self {
+            kind,
+            flags: 0,
+            family: u8::try_from(AF_UNSPEC).unwrap_or_default(),
+        }
+    }
+
+    /// About one thing.
+    fn of(kind: u16, family: Family) -> Self {
+        Self {
+            kind,
+            flags: 0,
+            family: family.number(),
+        }
+    }
+
+    /// About whatever there is.
+    pub fn list(kind: u16, family: Family) -> Self {
+        Self {
+            flags: NLM_F_DUMP,
+            ..Self::of(kind, family)
         }
     }
 }
@@ -287,7 +322,7 @@ fn entry_at(bytes: &[u8], place: usize, offset: usize) -> Option<usize> {
 }
 
 /// Of nft's own record: a kind, a length, a text with a NUL.
-fn comment(user_data: &[u8]) -> Option<String> {
+pub(crate) fn comment(user_data: &[u8]) -> Option<String> {
     let [kernel::table::COMMENT, length, rest @ ..] = user_data else {
         return None;
     };

@@ -10,8 +10,10 @@ pub mod message {
     pub const GET_TABLE: u16 = SUBSYSTEM | 1;
     pub const DELETE_TABLE: u16 = SUBSYSTEM | 2;
     pub const NEW_CHAIN: u16 = SUBSYSTEM | 3;
+    pub const GET_CHAIN: u16 = SUBSYSTEM | 4;
     pub const DELETE_CHAIN: u16 = SUBSYSTEM | 5;
     pub const NEW_RULE: u16 = SUBSYSTEM | 6;
+    pub const GET_RULE: u16 = SUBSYSTEM | 7;
     pub const DELETE_RULE: u16 = SUBSYSTEM | 8;
     pub const NEW_SET: u16 = SUBSYSTEM | 9;
     pub const DELETE_SET: u16 = SUBSYSTEM | 11;
@@ -48,7 +50,9 @@ pub mod chain {
 
 pub mod rule {
     pub const CHAIN: u16 = 2;
+    pub const HANDLE: u16 = 3;
     pub const EXPRESSIONS: u16 = 4;
+    pub const USER_DATA: u16 = 7;
 }
 
 pub mod set {

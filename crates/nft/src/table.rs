@@ -83,6 +83,26 @@ pub enum Hook {
     Postrouting,
 }
 
+impl Hook {
+    const ALL: [Self; 5] = [
+        Self::Prerouting,
+        Self::Input,
+        Self::Forward,
+        Self::Output,
+        Self::Postrouting,
+    ];
+
+    /// The kernel's, which follow the order in which packets pass them.
+    fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// None of those that other families have.
+    pub(crate) fn of_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|hook| hook.number() == number)
+    }
+}
+
 /// A chain. Packets that reach the end of one with a hook go on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chain {
@@ -111,15 +131,8 @@ impl Chain {
         let Some((kind, hook, priority)) = self.hook else {
             return;
         };
-        let number = match hook {
-            Hook::Prerouting => 0,
-            Hook::Input => 1,
-            Hook::Forward => 2,
-            Hook::Output => 3,
-            Hook::Postrouting => 4,
-        };
         writer.nested(kernel::chain::HOOK, |writer| {
-            writer.u32(kernel::chain::HOOK_NUMBER, number);
+            writer.u32(kernel::chain::HOOK_NUMBER, hook.number());
             writer.bytes(kernel::chain::HOOK_PRIORITY, &priority.to_be_bytes());
         });
         writer.bytes(kernel::chain::POLICY, &verdict::ACCEPT.to_be_bytes());

@@ -19,7 +19,9 @@ const ELEMENTS_BYTES: usize = 32 << 10;
 /// One line of nft's language.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Operation {
-    AddTable { comment: Option<String> },
+    AddTable {
+        comment: Option<String>,
+    },
     DeleteTable,
     AddChain(Chain),
     FlushChain(String),
@@ -27,6 +29,15 @@ enum Operation {
     AddSet(Set),
     DeleteSet(String),
     AddRule(String, Rule),
+    InsertRule {
+        chain: String,
+        rule: Rule,
+        comment: String,
+    },
+    DeleteRule {
+        chain: String,
+        handle: u64,
+    },
     AddElements(String, Vec<Element>),
     DeleteElements(String, Vec<Element>),
 }
@@ -82,6 +93,30 @@ impl Transaction {
     /// Adds a rule at a chain's end.
     pub fn add_rule(&mut self, table: &Table, chain: impl Into<String>, rule: Rule) {
         self.push(table, Operation::AddRule(chain.into(), rule));
+    }
+
+    /// Adds a rule before all others of a chain that somebody else may have made. By the comment it is known again; see
+    /// [`Connection::rules`](crate::Connection::rules).
+    pub fn insert_rule(
+        &mut self,
+        table: &Table,
+        chain: impl Into<String>,
+        rule: Rule,
+        comment: impl Into<String>,
+    ) {
+        let (chain, comment) = (chain.into(), comment.into());
+        let operation = Operation::InsertRule {
+            chain,
+            rule,
+            comment,
+        };
+        self.push(table, operation);
+    }
+
+    /// Removes one rule; refused if it is not there.
+    pub fn delete_rule(&mut self, table: &Table, chain: impl Into<String>, handle: u64) {
+        let chain = chain.into();
+        self.push(table, Operation::DeleteRule { chain, handle });
     }
 
     /// One that is there already is left alone; refused if it leads elsewhere.
@@ -142,6 +177,17 @@ impl fmt::Display for Line<'_> {
             }
             Operation::DeleteSet(set) => write!(f, "delete set {table} {set}"),
             Operation::AddRule(chain, rule) => write!(f, "add rule {table} {chain} {rule}"),
+            Operation::InsertRule {
+                chain,
+                rule,
+                comment,
+            } => write!(
+                f,
+                "insert rule {table} {chain} {rule} comment \"{comment}\""
+            ),
+            Operation::DeleteRule { chain, handle } => {
+                write!(f, "delete rule {table} {chain} handle {handle}")
+            }
             Operation::AddElements(set, elements) => {
                 write!(f, "add element {table} {set} {{ ")?;
                 joined(f, elements, ", ")?;
@@ -320,7 +366,18 @@ impl Encoder {
                     writer.text(kernel::set::NAME, set);
                 });
             }
-            Operation::AddRule(chain, rule) => self.rule(table, chain, rule),
+            Operation::AddRule(chain, rule) => self.rule(table, chain, rule, None),
+            Operation::InsertRule {
+                chain,
+                rule,
+                comment,
+            } => self.rule(table, chain, rule, Some(comment)),
+            Operation::DeleteRule { chain, handle } => {
+                self.message(table, message::DELETE_RULE, 0, 0..0, |writer| {
+                    writer.text(kernel::rule::CHAIN, chain);
+                    writer.u64(kernel::rule::HANDLE, *handle);
+                });
+            }
             Operation::AddElements(set, elements) => {
                 self.elements(table, message::NEW_ELEMENTS, (set, None), elements);
             }
@@ -339,7 +396,8 @@ impl Encoder {
         id
     }
 
-    fn rule(&mut self, table: &Table, chain: &str, rule: &Rule) {
+    /// At a chain's end, or with a comment at its start.
+    fn rule(&mut self, table: &Table, chain: &str, rule: &Rule, comment: Option<&str>) {
         let mut ids = Vec::new();
         for Contents { set, elements } in rule.anonymous() {
             let id = self.set(table, set, true);
@@ -347,12 +405,18 @@ impl Encoder {
             self.elements(table, message::NEW_ELEMENTS, named, elements);
             ids.push(id);
         }
-        let flags = NLM_F_CREATE | NLM_F_APPEND;
+        let flags = match comment {
+            Some(_) => NLM_F_CREATE,
+            None => NLM_F_CREATE | NLM_F_APPEND,
+        };
         self.message(table, message::NEW_RULE, flags, 0..0, |writer| {
             writer.text(kernel::rule::CHAIN, chain);
             writer.nested(kernel::rule::EXPRESSIONS, |writer| {
                 rule.write(writer, table.family, &ids);
             });
+            if let Some(comment) = comment {
+                writer.bytes(kernel::rule::USER_DATA, &comment_data(comment));
+            }
         });
     }
 

@@ -150,7 +150,10 @@ fn the_plugin_of_this_program_is_a_function() {
         let capabilities = CapabilityArgs::default();
         let added = invoker.add("a", &netns, "eth0", &[], &capabilities);
         let added = added.await.unwrap();
-        assert_eq!(added.addresses(), ["10.1.2.3".parse::<std::net::IpAddr>().unwrap()]);
+        assert_eq!(
+            added.addresses(),
+            ["10.1.2.3".parse::<std::net::IpAddr>().unwrap()]
+        );
         let attached = links();
         invoker.del("a", Some(&netns), "eth0").await.unwrap();
         (attached, links())

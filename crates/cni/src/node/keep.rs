@@ -4,14 +4,20 @@
 //! The tables are everything that is lost with it: the rules are made again as at the start, and host ports from the leases of the pods
 //! that have them. Pods and their links are not touched.
 
-use std::{io, path::PathBuf};
+use std::{future::pending, io, path::PathBuf};
 
-use knarr_nft::{Connection, Family, Kernel, Netlink, Pauses, Table, Transaction};
+use knarr_nft::{
+    Connection, Family, Kernel, Monitor, Netlink, Pauses, Table, Transaction, Watched,
+};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Error, NodeNetwork, claim, make, table};
+use super::{
+    Error, NodeNetwork, claim, make,
+    others::{self, Purpose},
+    table,
+};
 use crate::plugin::{hostport, ipam};
 
 /// Where the plugin notes which pod has which address and ports.
@@ -28,6 +34,8 @@ pub struct Kept {
     network: NodeNetwork,
     leases: Leases,
     kernel: Netlink,
+    /// Of the tables of others through which pods have to come.
+    others: Option<Monitor>,
 }
 
 impl Kept {
@@ -40,10 +48,29 @@ impl Kept {
             kernel: network.kernel(),
             network,
             leases,
+            others: Monitor::open()
+                .inspect_err(
+                    |error| warn!(%error, "cannot see whether others drop what is forwarded"),
+                )
+                .ok(),
         };
         claim::take(&kept.network.instance, kept.network.dns_listen.ipv4).await?;
         kept.restore().await?;
+        kept.admit().await;
         Ok(kept)
+    }
+
+    /// Has chains of others accept what is forwarded for pods. A machine on which they do not may still be of use.
+    async fn admit(&self) {
+        let (instance, pods) = (self.network.instance, self.network.cluster_cidrs.clone());
+        let work = move || others::admit(&instance, Purpose::Pods, &pods);
+        let admitted = match tokio::task::spawn_blocking(work).await {
+            Ok(admitted) => admitted,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        if let Err(error) = admitted {
+            warn!(%error, "rules of others on this machine may drop what pods send to one another");
+        }
     }
 
     async fn restore(&mut self) -> Result<(), Error> {
@@ -63,8 +90,16 @@ impl Kept {
 
     async fn keep(&mut self) {
         let mut pauses = Pauses::default();
+        let mut foreign = Pauses::default();
         loop {
-            self.kernel.changed().await;
+            tokio::select! {
+                () = self.kernel.changed() => {}
+                () = changed(&mut self.others) => {
+                    sleep(foreign.next_pause()).await;
+                    self.admit().await;
+                    continue;
+                }
+            }
             warn!("another program has changed the rules of the pod network; making them anew");
             loop {
                 // Whoever loads a firewall is not done with its first command.
@@ -79,6 +114,17 @@ impl Kept {
             }
             info!("the pod network is as it was");
         }
+    }
+}
+
+/// Waits until chains of others change.
+async fn changed(others: &mut Option<Monitor>) {
+    let Some(monitor) = others else {
+        return pending().await;
+    };
+    if let Err(error) = monitor.changed(&others::tables(), Watched::Rules).await {
+        warn!(%error, "cannot see any more whether others drop what is forwarded");
+        *others = None;
     }
 }
 

@@ -37,7 +37,7 @@ fn both(instance: &str) -> NodeNetwork {
 }
 
 /// Runs `work` in a network namespace that ends with it; says so where that is not allowed.
-fn in_namespace<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send) {
+pub(super) fn in_namespace<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send) {
     if !geteuid().is_root() {
         eprintln!("skipped: needs root to make a network namespace");
         return;
@@ -59,7 +59,7 @@ fn in_namespace<F: Future<Output = ()>>(work: impl FnOnce() -> F + Send) {
     });
 }
 
-fn command(program: &str, arguments: &[&str]) -> String {
+pub(super) fn command(program: &str, arguments: &[&str]) -> String {
     let output = Command::new(program).args(arguments).output().unwrap();
     assert!(
         output.status.success(),

@@ -33,9 +33,7 @@ impl Call {
         Self {
             command: text("CNI_COMMAND"),
             container_id: text("CNI_CONTAINERID"),
-            netns: std::env::var_os("CNI_NETNS")
-                .unwrap_or_default()
-                .into(),
+            netns: std::env::var_os("CNI_NETNS").unwrap_or_default().into(),
             ifname: text("CNI_IFNAME"),
             args: text("CNI_ARGS"),
         }
@@ -55,10 +53,7 @@ impl Call {
 
     /// One of the runtime's `CNI_ARGS`.
     pub(super) fn argument(&self, name: &str) -> Option<String> {
-        let mut pairs = self
-            .args
-            .split(';')
-            .filter_map(|pair| pair.split_once('='));
+        let mut pairs = self.args.split(';').filter_map(|pair| pair.split_once('='));
         let (_, value) = pairs.find(|(key, _)| *key == name)?;
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
         Some(value.to_owned()).filter(|v| !v.is_empty() && v.chars().all(plain))

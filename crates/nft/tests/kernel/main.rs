@@ -310,3 +310,64 @@ fn a_monitor_tells_of_others_only() {
         });
     });
 }
+
+#[test]
+fn rules_in_chains_of_others_are_known_by_their_comments() {
+    in_namespace(|| {
+        let table = Table::new(Family::Ip, "filter");
+        nft(
+            &["-f", "-"],
+            "add table ip filter
+             add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }
+             add chain ip filter own
+             add rule ip filter FORWARD counter jump own comment \"theirs\"
+             add rule ip filter own accept",
+        );
+        let mut connection = Connection::open().unwrap();
+        let chains = connection.chains(Family::Ip).unwrap();
+        let known: Vec<_> = chains
+            .iter()
+            .map(|chain| (&*chain.table.name, &*chain.name, chain.hook))
+            .collect();
+        assert_eq!(
+            known,
+            [
+                ("filter", "FORWARD", Some(Hook::Forward)),
+                ("filter", "own", None)
+            ]
+        );
+        assert_eq!(connection.chains(Family::Ip6).unwrap(), []);
+
+        let mut made = Transaction::new();
+        for (name, range) in [("one", ("10.1.0.0", 16)), ("two", ("10.2.0.0", 15))] {
+            let rule =
+                Rule::new().prefix(Selector::Source(Family::Ip), (address(range.0), range.1));
+            made.insert_rule(&table, "FORWARD", rule.verdict(Verdict::Accept), name);
+        }
+        connection.commit(&made, None).unwrap();
+        let comments = |connection: &mut Connection| -> Vec<_> {
+            let rules = connection.rules(&table, "FORWARD").unwrap();
+            rules
+                .into_iter()
+                .map(|rule| rule.comment.unwrap())
+                .collect()
+        };
+        assert_eq!(comments(&mut connection), ["two", "one", "theirs"]);
+        assert!(listing().contains("ip saddr 10.1.0.0/16 accept comment \"one\""));
+
+        let rules = connection.rules(&table, "FORWARD").unwrap();
+        let mut gone = Transaction::new();
+        gone.delete_rule(&table, "FORWARD", rules[1].handle);
+        connection.commit(&gone, None).unwrap();
+        assert_eq!(comments(&mut connection), ["two", "theirs"]);
+        assert!(connection.commit(&gone, None).is_err(), "it has gone");
+        assert_eq!(connection.rules(&table, "none").unwrap(), []);
+        let many: Transaction = (0..2000).fold(Transaction::new(), |mut made, number| {
+            let rule = Rule::new().verdict(Verdict::Return);
+            made.insert_rule(&table, "own", rule, format!("rule {number}"));
+            made
+        });
+        connection.commit(&many, None).unwrap();
+        assert_eq!(connection.rules(&table, "own").unwrap().len(), 2001);
+    });
+}
