@@ -6,7 +6,7 @@ use knarr_client::Informers;
 use knarr_health::{Health, Kind};
 use knarr_proxy::Proxy;
 use knarr_tasks::Tasks;
-use kube::Api;
+use kube::{Api, api::ListParams};
 use tokio::time::{Duration, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -97,10 +97,13 @@ async fn service_cidr(flags: &ProxyAlone, client: kube::Client) -> Result<Ranges
         return Ok(ranges.clone());
     }
     let api: Api<ServiceCIDR> = Api::all(client);
+    // Upstream's role of proxies allows to list and to watch, and not to get.
+    let named = ListParams::default().fields(&format!("metadata.name={SERVICE_CIDR}"));
     loop {
-        match timeout(ANSWER_TIMEOUT, api.get(SERVICE_CIDR)).await {
+        match timeout(ANSWER_TIMEOUT, api.list(&named)).await {
             Ok(Ok(found)) => {
-                let ranges = found.spec.unwrap_or_default().cidrs.unwrap_or_default();
+                let found = found.items.into_iter().next().and_then(|range| range.spec);
+                let ranges = found.unwrap_or_default().cidrs.unwrap_or_default();
                 let ranges: Option<Ranges> = ranges.join(",").parse().ok();
                 return ranges.filter(|ranges| ranges.fits(&flags.cluster_cidr)).context(
                     "the cluster's Services have no addresses of the families of --cluster-cidr; give --service-cluster-ip-range",
