@@ -34,7 +34,7 @@ mod tests;
 pub use claims::Rejected;
 pub use keys::VerificationKey;
 pub use of_secret::{Holder, SecretToken, SecretTokens};
-pub use review::self_subject_review;
+pub use review::{presented, self_subject_review};
 
 /// Where discovery is served.
 pub const DISCOVERY_PATH: &str = "/.well-known/openid-configuration";

@@ -298,7 +298,9 @@ impl ShapedList {
                 }
                 entry.write_partial(out, entry.revision, version.api_version());
             }
-            (Items::Rows(served, version, IncludeObject::Metadata), Format::Json) => {
+            (Items::Rows(served, version, IncludeObject::Metadata), Format::Json)
+                if metadata::is_stored(&*served.kind.strategy) =>
+            {
                 if !self.first {
                     out.put_u8(b',');
                 }
