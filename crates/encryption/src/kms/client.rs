@@ -69,8 +69,9 @@ impl From<tonic::Status> for CallError {
 
 /// The beginning of what a plugin says.
 pub fn cut(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES))
-        .unwrap_or(text)
+    let mut ends = (0..=MAX_TEXT_BYTES.min(text.len())).rev();
+    let end = ends.find(|at| text.is_char_boundary(*at));
+    end.and_then(|end| text.get(..end)).unwrap_or_default()
 }
 
 /// What a plugin says of itself.
