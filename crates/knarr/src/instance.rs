@@ -76,6 +76,16 @@ pub fn lock_path(data_dir: &Path) -> PathBuf {
     data_dir.join(LOCK)
 }
 
+/// Where the data directories of a cluster's further nodes on this machine are.
+pub fn of_nodes(data_dir: &Path) -> PathBuf {
+    data_dir.join("nodes")
+}
+
+/// The data directory of one of them.
+pub fn of_node(data_dir: &Path, node: &str) -> PathBuf {
+    of_nodes(data_dir).join(node)
+}
+
 /// Whether a directory is some cluster's data directory.
 pub fn is_data_dir(dir: &Path) -> bool {
     lock_path(dir).is_file()

@@ -69,7 +69,7 @@ async fn list(data_dir: &Path, instance: &InstanceId) -> Result<()> {
     let names = nodes::known(data_dir)?;
     let width = names.iter().map(String::len).max().unwrap_or_default();
     for name in names {
-        let dir = nodes::directory(data_dir, &name);
+        let dir = instance::of_node(data_dir, &name);
         let process = match Note::read(&dir)? {
             Some(note) if note.lives(&dir) => format!("runs (pid {})", note.pid),
             _ => "stopped".to_owned(),

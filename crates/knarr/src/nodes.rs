@@ -29,7 +29,7 @@ use tracing::error;
 use self::keeper::{Keeper, Phase};
 pub use self::{
     control::{Request, ask, listen},
-    names::{directory, known},
+    names::known,
     removal::{remove, surplus, take_down_all},
     resolvers::Resolvers,
     settings::Settings,

@@ -21,7 +21,6 @@ use crate::{
     instance::{self, Instance},
     network,
     node::{self, ClusterSettings, Host},
-    nodes,
     ranges::Ranges,
     traffic,
 };
@@ -219,7 +218,7 @@ fn nodes_can_be(flags: &Up) -> Result<()> {
             flags.nodes
         );
     }
-    sockets_fit(&flags.node, &nodes::directory(&flags.data_dir, &last))?;
+    sockets_fit(&flags.node, &instance::of_node(&flags.data_dir, &last))?;
     if let Some(address) = flags.node.node_ip.first() {
         bail!(
             "--node-ip {address} and --nodes cannot both be: the nodes' addresses are of a network of their own"

@@ -20,8 +20,8 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{Settings, names};
-use crate::{agent, cli, detach, failure, logging, node};
+use super::Settings;
+use crate::{agent, cli, detach, failure, instance, logging, node};
 
 /// So much of the end of a log is searched for the last words of its process.
 const LAST_WORDS_BYTES: u64 = 64 << 10;
@@ -45,7 +45,7 @@ pub(super) struct Child {
 impl Child {
     /// Starts it in the node's network namespace.
     pub(super) fn start(launch: &Launch<'_>) -> Result<Self> {
-        let dir = names::directory(&launch.settings.data_dir, launch.name);
+        let dir = instance::of_node(&launch.settings.data_dir, launch.name);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)

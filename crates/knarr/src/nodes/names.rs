@@ -1,10 +1,6 @@
 //! How the nodes of one machine are called.
 
-use std::{
-    fs,
-    io::ErrorKind,
-    path::{Path, PathBuf},
-};
+use std::{fs, io::ErrorKind, path::Path};
 
 use anyhow::{Context, Result};
 
@@ -28,19 +24,9 @@ pub(super) fn others(first: &str, count: u8) -> Vec<Name> {
         .collect()
 }
 
-/// Where the directories of other nodes are.
-fn directories(data_dir: &Path) -> PathBuf {
-    data_dir.join("nodes")
-}
-
-/// The data directory of a node.
-pub fn directory(data_dir: &Path, node: &str) -> PathBuf {
-    directories(data_dir).join(node)
-}
-
 /// The names of those that have something on this machine: whose directory was not given up.
 pub fn known(data_dir: &Path) -> Result<Vec<String>> {
-    let dir = directories(data_dir);
+    let dir = instance::of_nodes(data_dir);
     let entries = match fs::read_dir(&dir) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.with_context(|| format!("cannot read {}", dir.display()))?,
@@ -79,12 +65,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(known(dir.path()).unwrap().is_empty());
         for node in ["b-3", "a-2"] {
-            let node = directory(dir.path(), node);
+            let node = instance::of_node(dir.path(), node);
             instance::make_data_dir(&node).unwrap();
             drop(Instance::acquire(&node).unwrap());
         }
         assert_eq!(known(dir.path()).unwrap(), ["a-2", "b-3"]);
-        instance::give_up(&directory(dir.path(), "b-3")).unwrap();
+        instance::give_up(&instance::of_node(dir.path(), "b-3")).unwrap();
         assert_eq!(known(dir.path()).unwrap(), ["a-2"]);
     }
 }

@@ -38,7 +38,7 @@ const DELETE_TIMEOUT: Duration = Duration::from_secs(10);
 pub async fn take_down_all(data_dir: &Path, instance: Option<InstanceId>) -> Result<()> {
     let nodes = names::known(data_dir)?;
     stream::iter(nodes)
-        .map(|node| async move { down(&names::directory(data_dir, &node)).await })
+        .map(|node| async move { down(&instance::of_node(data_dir, &node)).await })
         .buffer_unordered(AT_ONCE)
         .try_collect::<Vec<()>>()
         .await?;
@@ -67,7 +67,7 @@ pub async fn remove(
     node: &str,
     client: kube::Client,
 ) -> Result<()> {
-    let dir = names::directory(data_dir, node);
+    let dir = instance::of_node(data_dir, node);
     down(&dir).await?;
     local::delete(cluster, node).await?;
     let deleted = timeout(DELETE_TIMEOUT, delete_objects(node, client)).await;
