@@ -30,6 +30,11 @@ pub fn is_invalid(error: &kube::Error) -> bool {
     status(error).is_some_and(Status::is_invalid)
 }
 
+/// The server has decided against the request: nothing came of it. What failed otherwise, or had no answer, may have been done.
+pub fn is_refusal(error: &kube::Error) -> bool {
+    status(error).is_some_and(|status| (400..500).contains(&status.code))
+}
+
 /// Creation was refused because the namespace is being deleted (`NamespaceTerminating` among the causes).
 pub fn is_namespace_terminating(error: &kube::Error) -> bool {
     status(error).is_some_and(|s| {

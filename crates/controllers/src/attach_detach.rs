@@ -9,8 +9,8 @@
 //!
 //! A driver's external-attacher does what a VolumeAttachment says; the node's kubelet mounts what `volumesAttached` names, having
 //! written it to `volumesInUse` before. So a volume is taken from the one list first, then looked for in the other as the server
-//! has it now, and only then detached. Nothing but the waits for nodes that are lost is kept in memory: a controller that
-//! starts anew plans from the objects. Attachments of other names than upstream's are somebody else's.
+//! has it now, and only then detached. Nothing but the waits for nodes that are lost is kept in memory, and what was asked for and
+//! has not been seen: a controller that starts anew plans from the objects. Attachments of other names than upstream's are somebody else's.
 //!
 //! One worker decides, as two could give a volume to two nodes.
 
@@ -51,8 +51,15 @@ const WORKERS: usize = 1;
 #[derive(Default)]
 struct State {
     nodes: HashMap<String, OfNode>,
-    /// Attachments that were made and that the informer may not have yet.
-    made: HashMap<String, (Arc<VolumeAttachment>, Instant)>,
+    /// Attachments that were asked for and that the informer may not have yet, by name.
+    made: HashMap<String, Made>,
+}
+
+/// An attachment that holds its volume although nothing may have shown it yet.
+struct Made {
+    attachment: Arc<VolumeAttachment>,
+    /// When the server is asked whether it is there: at once where a write had no answer.
+    ask_at: Instant,
 }
 
 /// What is known of a node beyond the objects.
@@ -310,17 +317,19 @@ impl AttachDetach {
     ) -> Result<(), Error> {
         let api: Api<VolumeAttachment> = Api::all(self.client.clone());
         let id = attachment.metadata.name.clone().unwrap_or_default();
+        // Whatever becomes of the answer, the attachment may be there from now on.
+        self.note_made(&id, attachment.clone(), Duration::ZERO);
         match api.create(&PostParams::default(), attachment).await {
             Ok(made) => {
-                let now = Instant::now();
-                let mut state = self.state.lock();
+                self.note_made(&id, made, observe::UNSEEN_EXPIRY);
                 let node = &attachment.spec.node_name;
-                let known = state.nodes.entry(node.clone()).or_default();
-                known.told.waiting(&id, now);
-                state.made.insert(id, (Arc::new(made), now));
+                self.remember(node, |told| told.waiting(&id, Instant::now()));
                 Ok(())
             }
             Err(error) => {
+                if errors::is_refusal(&error) && !errors::is_already_exists(&error) {
+                    self.state.lock().made.remove(&id);
+                }
                 if !errors::is_already_exists(&error)
                     && let Some(wanted) = wanted.get(&id)
                 {
@@ -330,6 +339,14 @@ impl AttachDetach {
                 Err(error.into())
             }
         }
+    }
+
+    fn note_made(&self, id: &str, attachment: VolumeAttachment, trusted_for: Duration) {
+        let made = Made {
+            attachment: Arc::new(attachment),
+            ask_at: Instant::now() + trusted_for,
+        };
+        self.state.lock().made.insert(id.to_owned(), made);
     }
 
     fn remember<T>(&self, node: &str, memory: impl FnOnce(&mut Memory) -> T) -> T {
@@ -409,6 +426,7 @@ impl Reconciler for AttachDetach {
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
         let node = key.name.as_str();
+        self.settle().await?;
         let object = self.nodes.get("", node);
         let wanted = self.sources.wanted(node);
         let held = self.held(node, object.as_deref(), &wanted);

@@ -7,27 +7,45 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::storage::v1::VolumeAttachment;
 use knarr_volumes::{csi, volume};
+use kube::Api;
 use tokio::time::Instant;
 
 use super::AttachDetach;
 use super::desired::{ByHandle, ForNode, OfVolume};
 use super::plan::{self, Held, Wanted};
+use crate::runner::Error;
 
-/// After this time an attachment that was made and is not seen is not waited for any longer: it may be gone.
-const UNSEEN_EXPIRY: Duration = Duration::from_secs(10);
+/// After this time the server is asked about an attachment that was made and is not seen: it may be gone.
+pub(super) const UNSEEN_EXPIRY: Duration = Duration::from_secs(10);
 
 impl AttachDetach {
+    /// Asks the server about attachments that were asked for and that nothing has shown in time. One of which it is not known whether
+    /// it is there must not be taken for none: its volume would be given to another node, too.
+    pub(super) async fn settle(&self) -> Result<(), Error> {
+        let now = Instant::now();
+        let due: Vec<String> = {
+            let state = self.state.lock();
+            let due = state.made.iter().filter(|(_, made)| made.ask_at <= now);
+            due.map(|(id, _)| id.clone()).collect()
+        };
+        let api: Api<VolumeAttachment> = Api::all(self.client.clone());
+        for id in due {
+            match api.get_opt(&id).await? {
+                Some(there) => self.note_made(&id, there, UNSEEN_EXPIRY),
+                None => drop(self.state.lock().made.remove(&id)),
+            }
+        }
+        Ok(())
+    }
+
     /// Attachments of the informer, and those that it may not have yet.
     fn found(
         &self,
         known: Vec<Arc<VolumeAttachment>>,
         is_meant: impl Fn(&VolumeAttachment) -> bool,
     ) -> BTreeMap<String, Arc<VolumeAttachment>> {
-        let mut state = self.state.lock();
-        state
-            .made
-            .retain(|_, (_, since)| since.elapsed() < UNSEEN_EXPIRY);
-        let made = state.made.values().map(|(made, _)| made.clone());
+        let state = self.state.lock();
+        let made = state.made.values().map(|made| made.attachment.clone());
         let made = made.filter(|made| is_meant(made)).collect::<Vec<_>>();
         let named = made.into_iter().chain(known).filter_map(|attachment| {
             let name = attachment.metadata.name.clone()?;

@@ -147,6 +147,60 @@ async fn a_second_node_waits_even_for_an_attachment_that_no_informer_has_shown()
     assert!(asked.is_empty(), "{asked:?}");
 }
 
+/// The next request that is about no event.
+async fn asked(server: &mut fake::Server) -> fake::Exchange {
+    loop {
+        let request = server.next().await;
+        if !request.uri.contains("events") {
+            return request;
+        }
+        request.answer(201, &json!({}));
+    }
+}
+
+#[tokio::test]
+async fn an_attachment_of_which_nobody_answered_may_be_there() {
+    let (client, mut server) = fake::client();
+    let controller = controller(client);
+    controller.sources.pods.apply(user("p", "n"));
+    controller.sources.pods.apply(user("q", "m"));
+    let lost = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 504, "reason": "Timeout", "message": "too late",
+    });
+    let gone = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "none",
+    });
+    let there = serde_json::to_value(attachment("n", false)).unwrap();
+    let on_n = csi::attachment_name("d", "h", "n");
+    for (found, answer) in [(true, (200, there)), (false, (404, gone))] {
+        let key = Key::new("", "n");
+        let (result, ()) = tokio::join!(controller.reconcile(&key), async {
+            let request = asked(&mut server).await;
+            assert_eq!(request.method, "POST");
+            request.answer(504, &lost);
+        });
+        assert!(result.is_err());
+        let key = Key::new("", "m");
+        let (result, attached) = tokio::join!(controller.reconcile(&key), async {
+            let request = asked(&mut server).await;
+            assert_eq!(request.method, "GET");
+            assert!(request.uri.contains(&on_n), "{}", request.uri);
+            request.answer(answer.0, &answer.1);
+            if found {
+                return None;
+            }
+            let request = asked(&mut server).await;
+            let node = request.body["spec"]["nodeName"].clone();
+            let made = request.body.clone();
+            request.answer(201, &made);
+            Some(node)
+        });
+        result.unwrap();
+        assert_eq!(attached, (!found).then(|| json!("m")));
+        controller.state.lock().made.clear();
+    }
+}
+
 #[tokio::test]
 async fn a_volume_is_no_longer_reported_before_it_is_detached() {
     let (client, mut server) = fake::client();
