@@ -133,8 +133,10 @@ impl LocalNodes {
             node::forward(of(*range))?;
             knarr_nft::apply(ruleset(&settings, *range)).await?;
         }
-        // Packets of a bridge pass these chains, too, where Docker is.
-        others::admit(&this.instance, Purpose::Nodes, &this.ranges)?;
+        // Packets of a bridge pass these chains, too, where Docker is. A machine on which they do not may still be of use.
+        if let Err(error) = others::admit(&this.instance, Purpose::Nodes, &this.ranges) {
+            tracing::warn!(%error, "rules of others on this machine may drop what its nodes send to one another");
+        }
         Ok(this)
     }
 

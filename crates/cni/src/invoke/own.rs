@@ -1,28 +1,21 @@
 //! Our plugin where it is the program that asks for it: called as a function, on a thread of its own.
 //!
-//! The thread enters the pod's network namespace and ends with the call. Whoever gives up waiting does not end it, as nothing
-//! may be left half made that nobody knows of: the next call for the same sandbox begins when it is through, which takes as
-//! long as its own deadlines at most.
+//! The thread enters the pod's network namespace and ends with the call. Calls come one after the other, as their addresses are under one
+//! lock anyway: so there is one thread at most, and who gives up before his turn leaves the queue. Who gives up after it does not end
+//! the call, as nothing may be left half made that nobody knows of: the next one, which may undo it, begins when it is through.
 
-use std::{
-    hash::{BuildHasher, BuildHasherDefault, DefaultHasher},
-    io,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    sync::{Mutex, PoisonError},
-    thread,
-};
+use std::{io, os::unix::fs::MetadataExt, path::Path, thread};
 
 use serde_json::Value;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::{
     plugin::{self, Call},
     result::PluginError,
 };
 
-/// One call at a time for each sandbox. Those that share a place wait for one another without need.
-static TURNS: [Mutex<()>; 64] = [const { Mutex::new(()) }; 64];
+/// Of the one call that there is at a time.
+pub(super) static TURN: Semaphore = Semaphore::const_new(1);
 
 /// Whether the plugin of this name, found at this path, is the program that runs. One that took its file's place since is
 /// another.
@@ -35,24 +28,19 @@ pub(super) fn is_own(name: &str, path: &Path) -> bool {
         && file(path).is_some_and(|plugin| Some(plugin) == file(Path::new("/proc/self/exe")))
 }
 
+/// May be given up before its turn.
+///
 /// # Errors
 /// When no thread can be made. The inner one is the plugin's own.
 pub(super) async fn call(call: Call, config: Value) -> io::Result<Result<Value, PluginError>> {
+    let turn = TURN.acquire().await.map_err(io::Error::other)?;
     let (done, answer) = oneshot::channel();
     thread::Builder::new()
         .name("knarr-cni".to_owned())
         .spawn(move || {
-            let _turn = turn(&call.container_id)
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
-            // Nobody waits any more: what was made stays until `DEL`.
+            // Nobody may wait any more: what was made stays until `DEL`.
             let _ = done.send(plugin::perform(&call, || Ok(config)));
+            drop(turn);
         })?;
     answer.await.map_err(io::Error::other)
-}
-
-fn turn(container_id: &str) -> &'static Mutex<()> {
-    let hash = BuildHasherDefault::<DefaultHasher>::default().hash_one(container_id);
-    let place = usize::try_from(hash % TURNS.len() as u64).unwrap_or_default();
-    &TURNS[place]
 }

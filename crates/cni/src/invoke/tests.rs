@@ -186,3 +186,33 @@ fn another_program_under_the_plugins_name_is_run() {
     assert!(!own::is_own("knarr-cni", Path::new("/bin/sh")));
     assert!(!own::is_own("knarr-cni", Path::new("/nonexistent")));
 }
+
+/// Who waits for a turn that does not come has no thread, and leaves nothing behind that would be done later.
+#[test]
+fn who_gives_up_before_his_turn_has_done_nothing() {
+    let bench = own_network(&std::env::current_exe().unwrap(), "10.1.2.0/24");
+    let (keep, done) = std::sync::mpsc::channel();
+    let netns = namespace(done);
+    let data = bench.dir.path().join("data");
+    on_a_node(async || {
+        let capabilities = CapabilityArgs::default();
+        let add = |id| {
+            let added = bench.invoker.add(id, &netns, "eth0", &[], &capabilities);
+            tokio::time::timeout(std::time::Duration::from_millis(200), added)
+        };
+        let turn = own::TURN.acquire().await.unwrap();
+        for id in ["a", "b", "c"] {
+            assert!(add(id).await.is_err(), "nobody's turn has come");
+        }
+        let threads = fs::read_dir("/proc/self/task").unwrap();
+        let names = threads.map(|thread| fs::read_to_string(thread.unwrap().path().join("comm")));
+        let waiting =
+            names.filter(|name| name.as_ref().is_ok_and(|name| name.trim() == "knarr-cni"));
+        assert_eq!(waiting.count(), 0);
+        drop(turn);
+        bench.invoker.del("a", Some(&netns), "eth0").await.unwrap();
+        assert_eq!(crate::plugin::ipam::leases(&data, "n").unwrap(), []);
+        assert_eq!(links(), ["lo"]);
+    });
+    drop(keep);
+}
