@@ -32,7 +32,9 @@ pub async fn identity(data_dir: &Path) -> Result<Option<InstanceId>> {
 pub async fn end(data_dir: PathBuf, identity: InstanceId) -> Result<()> {
     stop(&instance::lock_path(&data_dir), STOP_TIMEOUT).await?;
     let ended = tokio::task::spawn_blocking(move || {
-        for group in groups::named(identity.as_str(), MAX_GROUP_DEPTH)? {
+        let mut all = groups::named(identity.as_str(), MAX_GROUP_DEPTH)?;
+        all.extend(groups::of_shims(&data_dir).context("cannot look at processes")?);
+        for group in all {
             knarr_runtime::remove_cgroups(&group).with_context(|| {
                 format!("cannot remove the control groups below {}", group.display())
             })?;

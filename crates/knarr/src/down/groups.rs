@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 
 /// Where the kubelet has its pods, below the cluster's own group.
 const PODS: &str = "kubepods";
+/// Where the runtime has its shims, each in a group named by its sandbox, and what they are called.
+const SHIMS: &str = "shims";
+const SHIM: &str = "knarr-shim";
 
 /// Removes the parent groups of pods, then `root`, the cluster's own, and the one above it, from every hierarchy, where
 /// nothing is in them. Blocks.
@@ -67,6 +70,40 @@ fn below(
         }
     }
     Ok(())
+}
+
+/// The groups, as [`named`] has them, of whoever has shims for sandboxes below `data_dir`: also of further nodes of a cluster, whose
+/// names only their own directories tell.
+pub fn of_shims(data_dir: &Path) -> io::Result<BTreeSet<PathBuf>> {
+    let mut found = BTreeSet::new();
+    for process in fs::read_dir("/proc")?.flatten() {
+        // Others end meanwhile, or are no processes at all.
+        let read = |name: &str| fs::read_to_string(process.path().join(name)).unwrap_or_default();
+        let line = read("cmdline");
+        let mut arguments = line.split('\0');
+        let (Some(SHIM), Some(sandbox)) = (arguments.next(), arguments.next()) else {
+            continue;
+        };
+        let sandbox = Path::new(sandbox);
+        if sandbox.starts_with(data_dir) {
+            found.extend(parents_of_shim(&read("cgroup"), sandbox));
+        }
+    }
+    Ok(found)
+}
+
+/// The groups that have the shim's own, by what the kernel says of it: a name of a process may be anybody's.
+fn parents_of_shim(groups: &str, sandbox: &Path) -> Vec<PathBuf> {
+    let groups = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let parents = groups.filter_map(|group| {
+        let group = Path::new(group);
+        let shims = group.parent()?;
+        let is_its = group.file_name() == sandbox.file_name() && shims.ends_with(SHIMS);
+        // Never the root: what is there is everybody's.
+        let parent = shims.parent().filter(|parent| parent.parent().is_some())?;
+        is_its.then(|| parent.to_owned())
+    });
+    parents.collect()
 }
 
 /// Mount points of control groups.

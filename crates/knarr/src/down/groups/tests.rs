@@ -24,3 +24,26 @@ fn only_empty_groups_go() {
     assert!(!group.exists());
     remove_tree(&group).unwrap();
 }
+
+#[test]
+fn whose_a_shim_is_follows_from_its_group() {
+    let sandbox = Path::new("/var/lib/knarr/nodes/a-2/runtime/sandboxes/5f");
+    for (groups, wanted) in [
+        (
+            "9:name=systemd:/\n8:pids:/knarr/k7c2xmpa/shims/5f\n7:memory:/knarr/k7c2xmpa/shims/5f\n",
+            &["/knarr/k7c2xmpa", "/knarr/k7c2xmpa"][..],
+        ),
+        (
+            "0::/slice/knarr/k7c2xmpa/shims/5f\n",
+            &["/slice/knarr/k7c2xmpa"],
+        ),
+        ("0::/knarr/k7c2xmpa/shims/60\n", &[]),
+        ("0::/kubepods/pod1/5f\n", &[]),
+        ("0::/shims/5f\n", &[]),
+        ("0::/\n", &[]),
+        ("", &[]),
+    ] {
+        let wanted: Vec<_> = wanted.iter().map(PathBuf::from).collect();
+        assert_eq!(parents_of_shim(groups, sandbox), wanted, "{groups}");
+    }
+}
