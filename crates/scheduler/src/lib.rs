@@ -16,6 +16,7 @@
 mod binder;
 pub mod config;
 mod cycle;
+mod domains;
 mod extender;
 mod framework;
 mod labels;

@@ -19,6 +19,7 @@ use knarr_meta::host_ports::HostPort;
 use parking_lot::Mutex;
 
 use crate::{
+    domains::{Domains, Labels},
     framework::Change,
     nominated::Nominated,
     pod_info::PodInfo,
@@ -187,6 +188,8 @@ pub struct Snapshot {
     /// How many nodes have each image.
     images: HashMap<String, usize>,
     tallies: Mutex<Tallies>,
+    /// The parts of the cluster by the labels that were asked for.
+    labels: Mutex<Labels>,
 }
 
 #[derive(Debug)]
@@ -260,6 +263,18 @@ impl Snapshot {
         self.tallies.lock().get(scope, all)
     }
 
+    /// The parts of the cluster by a label.
+    pub fn domains(&self, key: &str) -> Arc<Domains> {
+        let all = || self.nodes().map(|info| (info.slot, info.label(key)));
+        self.labels.lock().get(key, all)
+    }
+
+    /// Notes which parts the node of a slot is in.
+    fn index_labels(&mut self, slot: usize) {
+        let info = &self.slots[slot];
+        self.labels.get_mut().set(slot, |key| info.label(key));
+    }
+
     fn slot_of(&mut self, name: &str) -> usize {
         if let Some(slot) = self.by_name.get(name) {
             return *slot;
@@ -296,6 +311,7 @@ impl Snapshot {
         info.set_node(node);
         let now = info.images.clone();
         self.count_images(&images, &now);
+        self.index_labels(slot);
         let changes = match &before {
             Some(before) => changes(before, node),
             None => {
@@ -326,6 +342,7 @@ impl Snapshot {
         info.images = Arc::default();
         self.count = self.count.saturating_sub(1);
         self.count_images(&was.images, &HashMap::new());
+        self.index_labels(slot);
         self.release(slot);
         Some(was)
     }

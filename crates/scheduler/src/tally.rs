@@ -6,10 +6,7 @@
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 
 use knarr_meta::labels::Selector;
 
@@ -83,27 +80,28 @@ impl Count {
 /// The pods of a scope, by the slot of their node in the snapshot.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
-    counts: HashMap<usize, Count>,
+    counts: Vec<Count>,
 }
 
 impl Tally {
     /// The nodes that have any.
     pub fn iter(&self) -> impl Iterator<Item = (usize, Count)> {
-        self.counts.iter().map(|(slot, count)| (*slot, *count))
+        let counts = self.counts.iter().copied().enumerate();
+        counts.filter(|(_, count)| count.all != 0)
     }
 
     pub fn on(&self, slot: usize) -> Count {
-        self.counts.get(&slot).copied().unwrap_or_default()
+        self.counts.get(slot).copied().unwrap_or_default()
     }
 
     fn add(&mut self, slot: usize, pod: &PodInfo, by: i64) {
-        let count = self.counts.entry(slot).or_default();
+        if self.counts.len() <= slot {
+            self.counts.resize(slot.saturating_add(1), Count::default());
+        }
+        let count = &mut self.counts[slot];
         count.all = count.all.saturating_add(by);
         if pod.is_ending() {
             count.ending = count.ending.saturating_add(by);
-        }
-        if count.all == 0 {
-            self.counts.remove(&slot);
         }
     }
 }

@@ -6,14 +6,16 @@
 
 mod constraint;
 mod owners;
+mod parts;
 mod score;
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{Node, TopologySpreadConstraint};
 
 use constraint::{Constraint, DO_NOT_SCHEDULE};
 pub use owners::Owners;
+use parts::Parts;
 pub use score::ScoreState;
 
 use crate::{
@@ -52,95 +54,22 @@ pub struct State {
     parts: Vec<Parts>,
 }
 
-/// The pods in each part by one label.
-#[derive(Clone, Default)]
-struct Parts {
-    counts: HashMap<String, i64>,
-    fewest: Fewest,
-}
-
-/// Two parts with few pods: the first has the fewest. That is enough to know the fewest as pods come and go in one part,
-/// without looking at all (upstream's `criticalPaths`).
-#[derive(Clone, Default)]
-struct Fewest {
-    parts: [Option<(String, i64)>; 2],
-}
-
-impl Fewest {
-    fn update(&mut self, part: &str, count: i64) {
-        let [first, second] = &mut self.parts;
-        let is = |place: &Option<(String, i64)>| place.as_ref().is_some_and(|(p, _)| p == part);
-        let fewer = |place: &Option<(String, i64)>| place.as_ref().is_none_or(|(_, c)| count < *c);
-        let found = || Some((part.to_owned(), count));
-        if is(first) {
-            *first = found();
-        } else if is(second) {
-            *second = found();
-        } else if fewer(first) {
-            *second = first.take();
-            *first = found();
-            return;
-        } else if fewer(second) {
-            *second = found();
-            return;
-        }
-        if let (Some((_, a)), Some((_, b))) = (&*first, &*second)
-            && a > b
-        {
-            std::mem::swap(first, second);
-        }
-    }
-
-    /// `None` without parts.
-    fn count(&self) -> Option<i64> {
-        self.parts[0].as_ref().map(|(_, count)| *count)
-    }
-}
-
-impl Parts {
-    fn add(&mut self, part: &str, by: i64) {
-        match self.counts.get_mut(part) {
-            Some(count) => *count = count.saturating_add(by),
-            None => {
-                self.counts.insert(part.to_owned(), by);
-            }
-        }
-    }
-
-    /// Too few parts count as if there were an empty one.
-    fn fewest(&self, constraint: &Constraint) -> Option<i64> {
-        match self.counts.len() < constraint.min_domains {
-            true => Some(0),
-            false => self.fewest.count(),
-        }
-    }
-
-    fn of(&self, part: &str) -> i64 {
-        self.counts.get(part).copied().unwrap_or(0)
-    }
-}
-
 impl State {
     fn new(constraints: Vec<Constraint>, pod: &PodInfo, cluster: &Snapshot) -> Self {
         let tallies: Vec<_> = constraints.iter().map(|c| c.tally(cluster)).collect();
-        let mut parts = vec![Parts::default(); constraints.len()];
+        let keys = constraints.iter().map(|c| &*c.topology_key);
+        let mut parts: Vec<_> = keys.map(|key| Parts::new(cluster.domains(key))).collect();
         for node in cluster.nodes() {
-            if !has_all(node, &constraints) {
+            if !in_all(node, &parts) {
                 continue;
             }
             for ((constraint, tally), parts) in constraints.iter().zip(&tallies).zip(&mut parts) {
-                if let Some(part) = node.label(&constraint.topology_key)
-                    && constraint.includes(pod, node)
-                {
-                    parts.add(part, tally.on(node.slot));
+                if constraint.includes(pod, node) {
+                    parts.add(node, tally.on(node.slot));
                 }
             }
         }
-        for parts in &mut parts {
-            for (part, count) in &parts.counts {
-                parts.fewest.update(part, *count);
-            }
-        }
+        parts.iter_mut().for_each(Parts::find_fewest);
         Self {
             constraints: constraints.into(),
             parts,
@@ -148,20 +77,21 @@ impl State {
     }
 
     fn count(&mut self, pod: &PodInfo, other: &PodInfo, node: &NodeInfo, by: i64) {
-        if other.namespace != pod.namespace || !has_all(node, &self.constraints) {
+        if other.namespace != pod.namespace || !in_all(node, &self.parts) {
             return;
         }
         for (constraint, parts) in self.constraints.iter().zip(&mut self.parts) {
-            if let Some(part) = node.label(&constraint.topology_key)
-                && constraint.scope.contains(other)
-                && constraint.includes(pod, node)
-            {
-                parts.add(part, by);
-                let count = parts.of(part);
-                parts.fewest.update(part, count);
+            if constraint.scope.contains(other) && constraint.includes(pod, node) {
+                parts.add(node, by);
+                parts.note(node);
             }
         }
     }
+}
+
+/// Whether a node is in a part by each constraint.
+fn in_all(node: &NodeInfo, parts: &[Parts]) -> bool {
+    parts.iter().all(|parts| parts.has(node))
 }
 
 /// Whether a node has the labels of all constraints.
@@ -243,11 +173,12 @@ impl Filter for PodTopologySpread {
             return Ok(());
         };
         for (constraint, parts) in state.constraints.iter().zip(&state.parts) {
-            let Some(part) = node.label(&constraint.topology_key) else {
+            if !parts.has(node) {
                 return Err(Refusal::unresolvable(UNLABELLED));
-            };
-            let count = parts.of(part).saturating_add(constraint.own);
-            let fewest = parts.fewest(constraint).unwrap_or(i64::from(i32::MAX));
+            }
+            let count = parts.of(node).saturating_add(constraint.own);
+            let fewest = parts.fewest(constraint.min_domains);
+            let fewest = fewest.unwrap_or(i64::from(i32::MAX));
             if count.saturating_sub(fewest) > constraint.max_skew {
                 return Err(Refusal::resolvable(SKEWED));
             }
@@ -318,6 +249,3 @@ fn label<'n>(node: &'n Node, key: &str) -> Option<&'n str> {
     let labels = node.metadata.labels.as_ref()?;
     labels.get(key).map(String::as_str)
 }
-
-#[cfg(test)]
-mod tests;

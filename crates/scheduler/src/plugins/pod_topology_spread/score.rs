@@ -1,6 +1,6 @@
 //! Ranks nodes by how few pods of a kind are in their parts of the cluster.
 
-use std::collections::{HashMap, HashSet};
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     Constraint, Defaults, PodTopologySpread,
@@ -8,6 +8,7 @@ use super::{
     has_all,
 };
 use crate::{
+    domains::Domains,
     framework::{self, MAX_SCORE, Score},
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
@@ -29,8 +30,9 @@ pub struct ScoreState {
 struct Ranked {
     constraint: Constraint,
     counted: Counted,
-    /// By the label's value; of hosts, whose parts are single nodes, there are none.
-    parts: HashMap<String, i64>,
+    domains: Arc<Domains>,
+    /// By part; `None` where no candidate is in it. Of hosts, whose parts are single nodes, there are none.
+    parts: Vec<Option<i64>>,
     /// More parts mean that each has fewer pods: this makes up for it.
     weight: f64,
 }
@@ -70,39 +72,40 @@ impl ScoreState {
         let candidates = || nodes.iter().filter(|node| !ignored.contains(&node.slot));
         let ranked = constraints.iter().map(|constraint| {
             let counted = constraint.tally(cluster);
-            let key = constraint.topology_key.as_str();
-            if key == HOST {
+            let domains = cluster.domains(&constraint.topology_key);
+            if constraint.topology_key == HOST {
                 let weight = weight_of(candidates().count());
                 return Ranked {
                     constraint: constraint.clone(),
                     counted,
-                    parts: HashMap::new(),
+                    domains,
+                    parts: Vec::new(),
                     weight,
                 };
             }
-            let mut parts: HashMap<&str, i64> = HashMap::new();
+            // The last is of nodes without the label.
+            let mut parts = vec![None; domains.bound().saturating_add(1)];
+            let unlabelled = domains.bound();
+            let part_of = |slot: usize| domains.of(slot).unwrap_or(unlabelled);
             for node in candidates() {
-                parts.insert(node.label(key).unwrap_or_default(), 0);
+                parts[part_of(node.slot)] = Some(0_i64);
             }
-            let weight = weight_of(parts.len());
+            let weight = weight_of(parts.iter().flatten().count());
             for (slot, count) in counted.iter() {
                 let Some(node) = cluster.at(slot) else {
                     continue;
                 };
                 let counts =
                     (!need_all || has_all(node, &constraints)) && constraint.includes(pod, node);
-                let part = parts.get_mut(node.label(key).unwrap_or_default());
-                if let (true, Some(part)) = (counts, part) {
+                if let (true, Some(part)) = (counts, &mut parts[part_of(slot)]) {
                     *part = part.saturating_add(count);
                 }
             }
-            let parts = parts.into_iter();
             Ranked {
                 constraint: constraint.clone(),
                 counted,
-                parts: parts
-                    .map(|(part, count)| (part.to_owned(), count))
-                    .collect(),
+                domains,
+                parts,
                 weight,
             }
         });
@@ -154,12 +157,12 @@ impl Score for PodTopologySpread {
         }
         let mut score = 0.0;
         for ranked in &state.constraints {
-            let Some(part) = node.label(&ranked.constraint.topology_key) else {
+            let Some(domain) = ranked.domains.of(node.slot) else {
                 continue;
             };
             let count = match ranked.constraint.topology_key == HOST {
                 true => ranked.counted.on(node.slot),
-                false => ranked.parts.get(part).copied().unwrap_or(0),
+                false => ranked.parts.get(domain).copied().flatten().unwrap_or(0),
             };
             let tolerated = ranked.constraint.max_skew.saturating_sub(1);
             score += count as f64 * ranked.weight + tolerated as f64;
