@@ -4,6 +4,7 @@
 //! that clocks of nodes do not matter. One timer a node runs, for the end of its grace period; a renewal only notes the
 //! time. What the NoExecute taints do to pods is `taint_eviction`'s part.
 
+mod census;
 pub(crate) mod plan;
 mod turns;
 
@@ -25,7 +26,8 @@ use tokio::time::Instant;
 use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
-use plan::{Eviction, Zone};
+use census::Census;
+use plan::Eviction;
 use turns::{Turn, Turns};
 
 const WORKERS: usize = 4;
@@ -43,6 +45,7 @@ pub(crate) struct NodeLifecycle {
     heartbeats: Mutex<HashMap<String, Instant>>,
     /// Nodes that stopped being ready, whose pods have to be told.
     lost: Mutex<HashSet<String>>,
+    census: Mutex<Census>,
     /// What could happen in each zone when its nodes were looked at last.
     decided: Mutex<BTreeMap<String, Eviction>>,
     /// When the next node of each zone may be given a NoExecute taint.
@@ -65,6 +68,7 @@ pub(crate) fn start(context: &Context) {
         grace: context.config.node_monitor_grace,
         heartbeats: Mutex::default(),
         lost: Mutex::default(),
+        census: Mutex::default(),
         decided: Mutex::default(),
         evictions: Turns::default(),
         queue: WorkQueue::new(),
@@ -129,6 +133,14 @@ impl NodeLifecycle {
         let heartbeat = |node: &Node| {
             plan::condition(node, "Ready").and_then(|c| c.last_heartbeat_time.clone())
         };
+        let counted = match event {
+            Event::Deleted(_) => self.census.lock().remove(&key.name),
+            Event::Added(_) | Event::Updated { .. } => self.census.lock().set(&key.name, node),
+        };
+        // A first list tells of each node by itself: no need to look at zones for each.
+        if counted && self.nodes.is_synced() {
+            self.enqueue_reconsidered();
+        }
         match event {
             Event::Added(_) => {
                 self.heartbeat_seen(&key.name);
@@ -147,10 +159,6 @@ impl NodeLifecycle {
                     self.lost.lock().insert(key.name.clone());
                 }
                 self.queue.add(key);
-                // A first list tells of each node by itself: no need to count zones for each.
-                if self.nodes.is_synced() {
-                    self.enqueue_reconsidered();
-                }
             }
             Event::Updated { old, new } => {
                 if heartbeat(old) != heartbeat(new) && plan::readiness(new) != "Unknown" {
@@ -166,24 +174,18 @@ impl NodeLifecycle {
                 if after == "True" {
                     self.lost.lock().remove(&key.name);
                 }
-                if (before == "True") != (after == "True") {
-                    self.enqueue_reconsidered();
-                }
                 if relevant(old) != relevant(new) {
                     self.queue.add(key);
                 }
             }
-            Event::Deleted(_) => {
-                self.queue.add(key);
-                self.enqueue_reconsidered();
-            }
+            Event::Deleted(_) => self.queue.add(key),
         }
     }
 
     /// Looks again at the lost nodes of zones in which something else may be done to them than before. When many nodes fall
     /// silent at once, most of them change nothing about the others.
     fn enqueue_reconsidered(&self) {
-        let now = plan::evictions(&self.zones());
+        let now = plan::evictions(self.census.lock().zones());
         let before = std::mem::replace(&mut *self.decided.lock(), now.clone());
         if before == now {
             return;
@@ -197,26 +199,14 @@ impl NodeLifecycle {
         }
     }
 
-    fn zones(&self) -> BTreeMap<String, Zone> {
-        let mut zones: BTreeMap<String, Zone> = BTreeMap::new();
-        for node in self.nodes.list() {
-            let zone = zones.entry(plan::zone_of(&node)).or_default();
-            if plan::readiness(&node) == "True" {
-                zone.ready += 1
-            } else {
-                zone.not_ready += 1
-            }
-        }
-        zones
-    }
-
     /// The NoExecute taint the node may have now, with its turn where it is a new one; or how long it has to wait for it.
     fn eviction_taint(&self, node: &Node) -> Result<Option<Evicting<'_>>, Duration> {
         let Some(taint) = plan::eviction_taint(node) else {
             return Ok(None);
         };
         let zone = plan::zone_of(node);
-        match plan::eviction(&self.zones(), &zone) {
+        let eviction = plan::eviction(self.census.lock().zones(), &zone);
+        match eviction {
             Eviction::Cancel => Ok(None),
             _ if plan::is_evicting(node) => Ok(Some(Evicting { taint, turn: None })),
             Eviction::Wait => Ok(None),
