@@ -9,6 +9,7 @@ use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
 use serde_json::Value;
 
 use crate::conversion::Conversion;
+use crate::shown::{self, Shown};
 pub use crate::{
     alias::{Alias, as_stored},
     column::{Column, Text, text},
@@ -408,6 +409,11 @@ pub trait Strategy: Send + Sync {
     /// Columns of the Table; the default is Name and Created At.
     fn columns(&self) -> &[Column] {
         crate::table::DEFAULT_COLUMNS
+    }
+
+    /// What of an object the cells are made of, and the conditions of its row.
+    fn shown(&self) -> &'static Shown {
+        &shown::BUT_MANAGED_FIELDS
     }
 
     /// Cells in the order of [`Strategy::columns`]. `now` is in unix seconds, for ages.

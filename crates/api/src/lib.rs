@@ -34,6 +34,7 @@ mod registry;
 pub mod resource;
 pub mod scheduling;
 pub mod schema;
+pub mod shown;
 pub mod storage;
 pub mod storagemigration;
 pub mod table;

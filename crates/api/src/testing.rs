@@ -1,6 +1,7 @@
 //! What the tests of kinds share.
 
 use knarr_meta::field::ErrorList;
+use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use crate::{
@@ -51,11 +52,17 @@ pub(crate) fn lines(errors: &ErrorList) -> String {
     lines.join("\n")
 }
 
-/// The cells in one line.
+/// The cells in one line, made of what they are said to be made of.
 pub(crate) fn row(kind: &BuiltIn, object: &Value, now: i64) -> String {
+    let json = object.to_string();
+    let mut deserializer = serde_json::Deserializer::from_str(&json);
+    let shown = kind.strategy.shown().deserialize(&mut deserializer);
+    let shown = shown.expect("JSON");
+    let conditions = |object: &Value| kind.strategy.row_conditions(object);
+    assert_eq!(conditions(&shown), conditions(object));
     let cells: Vec<String> = kind
         .strategy
-        .cells(object, now)
+        .cells(&shown, now)
         .iter()
         .map(|cell| match cell {
             Value::String(text) => text.clone(),

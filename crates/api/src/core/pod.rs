@@ -23,6 +23,7 @@ use crate::{
         BuiltIn, CREATE, Column, Deletion, GET_PATCH_UPDATE, NOTHING, PROXY, Part, STATUS, Scope,
         Strategy, Subresource, Text, Verb, text,
     },
+    shown::Shown,
     tree,
     warnings::{self, Warnings},
 };
@@ -283,6 +284,10 @@ impl Strategy for Pod {
 
     fn columns(&self) -> &[Column] {
         columns::COLUMNS
+    }
+
+    fn shown(&self) -> &'static Shown {
+        &columns::SHOWN
     }
 
     fn cells(&self, object: &Value, now: i64) -> Vec<Value> {

@@ -1,12 +1,9 @@
-//! A stored object as the columns of its kind see it: without its managed fields, which are half of many objects, and which no column
-//! of a built-in kind shows.
-
-use std::fmt;
+//! A stored object as the columns of its kind see it.
 
 use knarr_api::Served;
 use knarr_registry::cache::entry::Entry;
-use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde_json::{Map, Value};
+use serde::de::DeserializeSeed;
+use serde_json::Value;
 
 /// Parses the state for its cells.
 pub fn tree(served: &Served, entry: &Entry) -> Value {
@@ -15,11 +12,8 @@ pub fn tree(served: &Served, entry: &Entry) -> Value {
         return entry.tree();
     }
     let mut deserializer = serde_json::Deserializer::from_slice(&entry.json);
-    let tree = Fields {
-        inner: Some("metadata"),
-        left_out: "",
-    };
-    let mut tree = tree.deserialize(&mut deserializer).unwrap_or_default();
+    let shown = served.kind.strategy.shown();
+    let mut tree = shown.deserialize(&mut deserializer).unwrap_or_default();
     if entry.revision > 0
         && let Some(meta) = tree.get_mut("metadata").and_then(Value::as_object_mut)
     {
@@ -27,48 +21,6 @@ pub fn tree(served: &Served, entry: &Entry) -> Value {
         meta.insert("resourceVersion".to_owned(), version);
     }
     tree
-}
-
-/// The fields of an object.
-struct Fields {
-    /// The one that has fields that are left out.
-    inner: Option<&'static str>,
-    left_out: &'static str,
-}
-
-impl<'de> DeserializeSeed<'de> for Fields {
-    type Value = Value;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Fields {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
-        let mut map = Map::new();
-        while let Some(name) = access.next_key::<String>()? {
-            if name == self.left_out {
-                access.next_value::<IgnoredAny>()?;
-                continue;
-            }
-            let value = match self.inner == Some(name.as_str()) {
-                true => access.next_value_seed(Fields {
-                    inner: None,
-                    left_out: "managedFields",
-                })?,
-                false => access.next_value()?,
-            };
-            map.insert(name, value);
-        }
-        Ok(Value::Object(map))
-    }
 }
 
 #[cfg(test)]

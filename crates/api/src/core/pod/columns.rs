@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     core::pod_spec::is_sidecar,
     kind::Column,
+    shown::Shown,
     table::{self, AGE, NAME, column, wide},
 };
 
@@ -35,6 +36,52 @@ pub(super) const COLUMNS: &[Column] = &[
         "Gates that are true, of all gates.",
     ),
 ];
+
+/// What [`cells`] and [`conditions`] look at.
+pub(super) static SHOWN: Shown = Shown::Only(&[
+    (
+        "metadata",
+        Shown::Only(&[
+            ("name", Shown::All),
+            ("creationTimestamp", Shown::All),
+            ("deletionTimestamp", Shown::All),
+        ]),
+    ),
+    (
+        "spec",
+        Shown::Only(&[
+            ("containers", Shown::Only(&[])),
+            (
+                "initContainers",
+                Shown::Only(&[("name", Shown::All), ("restartPolicy", Shown::All)]),
+            ),
+            ("nodeName", Shown::All),
+            ("readinessGates", Shown::All),
+        ]),
+    ),
+    (
+        "status",
+        Shown::Only(&[
+            ("conditions", Shown::All),
+            ("containerStatuses", CONTAINER),
+            ("initContainerStatuses", CONTAINER),
+            ("nominatedNodeName", Shown::All),
+            ("phase", Shown::All),
+            ("podIP", Shown::All),
+            ("podIPs", Shown::All),
+            ("reason", Shown::All),
+        ]),
+    ),
+]);
+
+const CONTAINER: Shown = Shown::Only(&[
+    ("lastState", Shown::All),
+    ("name", Shown::All),
+    ("ready", Shown::All),
+    ("restartCount", Shown::All),
+    ("started", Shown::All),
+    ("state", Shown::All),
+]);
 
 /// What the statuses of containers add up to.
 struct Summary {
