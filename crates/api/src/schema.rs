@@ -11,7 +11,7 @@
 //! Who asks: [`parse`] and [`strict`] read request bodies, `knarr_meta::patch` and `knarr_apply` merge by it, [`crate::openapi`]
 //! publishes it.
 
-use std::sync::OnceLock;
+use std::{cmp::Ordering, sync::OnceLock};
 
 use knarr_meta::patch::{PatchSchema, Strategy};
 use serde_json::{Value, json};
@@ -104,6 +104,8 @@ pub enum Shape {
 #[derive(Debug)]
 pub struct Field {
     pub name: &'static str,
+    /// See [`table::head`].
+    head: u64,
     pub schema: Schema,
     pub required: bool,
     /// Whether upstream's objects always have it, empty or zero where nobody set it: its Go type is no pointer.
@@ -241,8 +243,13 @@ impl Definition {
     /// The field of this name; `None` too for definitions that are no struct.
     pub fn field(&self, name: &str) -> Option<&Field> {
         let fields = self.fields();
+        // Most names differ in what one comparison of numbers sees.
+        let head = table::head(name);
         fields
-            .binary_search_by(|field| field.name.cmp(name))
+            .binary_search_by(|field| match field.head.cmp(&head) {
+                Ordering::Equal => field.name.cmp(name),
+                other => other,
+            })
             .ok()
             .map(|place| &fields[place])
     }

@@ -162,6 +162,7 @@ fn field(line: &'static str) -> Field {
     }
     Field {
         name,
+        head: head(name),
         schema: Schema { ty, marks },
         required,
         present,
@@ -169,6 +170,14 @@ fn field(line: &'static str) -> Field {
         written_null,
         description,
     }
+}
+
+/// The first bytes of a name, as a number: names are ordered as these are, and where these are equal as the whole.
+pub fn head(name: &str) -> u64 {
+    let mut bytes = [0; 8];
+    let len = name.len().min(8);
+    bytes[..len].copy_from_slice(&name.as_bytes()[..len]);
+    u64::from_be_bytes(bytes)
 }
 
 fn ty(text: &str) -> Type {
