@@ -250,6 +250,10 @@ impl AdmissionPlugin for MutatingAdmissionPolicy {
         phase == Phase::Mutate
     }
 
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
         any_matches(&self.source, request)
     }

@@ -107,6 +107,10 @@ pub trait AdmissionPlugin: Send + Sync {
     fn runs_in(&self, _phase: Phase) -> bool {
         true
     }
+    /// Whether it asks others: their servers, or their expressions. Not twice about the same write, then.
+    fn asks_others(&self) -> bool {
+        false
+    }
     /// Cheap test before the boxed future is made.
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool;
     /// Mutating phase.

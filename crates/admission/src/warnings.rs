@@ -20,6 +20,10 @@ impl Warnings {
         }
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().is_empty()
+    }
+
     pub fn take(&self) -> Vec<Cow<'static, str>> {
         std::mem::take(&mut self.0.lock())
     }

@@ -41,6 +41,8 @@ pub struct Registry {
     /// Those that convert custom resources are called through these.
     pub webhooks: Arc<knarr_webhook::Clients>,
     pub hooks: Vec<Arc<dyn hook::WriteHook>>,
+    /// Applies that changed nothing.
+    pub repeats: write::repeat::Repeats,
     /// Who the server's own writes are made by.
     pub own_user: UserInfo,
 }

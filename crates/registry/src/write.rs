@@ -12,6 +12,7 @@ mod hooks;
 mod own;
 mod owners;
 mod part;
+pub mod repeat;
 pub mod reseal;
 pub mod update;
 
@@ -27,7 +28,7 @@ use knarr_admission::{
     request::{AdmissionRequest, Operation, Options},
 };
 use knarr_api::{
-    Alias, Kind,
+    Alias, Kind, Kinds,
     kind::Part,
     schema::{empty, written},
 };
@@ -82,6 +83,15 @@ impl Write<'_> {
         );
         (short, full)
     }
+}
+
+/// A write, as admission is asked about it.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    write: &'a Write<'a>,
+    operation: Operation,
+    name: &'a str,
+    old: Option<&'a Value>,
 }
 
 /// An object as it is stored now.
@@ -209,11 +219,38 @@ impl Registry {
     ) -> Result<bool, Status> {
         let snapshot = self.catalog.current();
         let mut reinvocation = Reinvocation::default();
-        let mut request = AdmissionRequest {
+        let asked = Asked {
+            write,
+            operation,
+            name,
+            old,
+        };
+        let mut request = self.asked(asked, object, &snapshot.kinds, &mut reinvocation);
+        let ran = self.run_plugins(&mut request, phase).await?;
+        if request.reinvocation.begin_again() {
+            self.run_plugins(&mut request, phase).await?;
+        }
+        Ok(ran)
+    }
+
+    fn asked<'a>(
+        &'a self,
+        asked: Asked<'a>,
+        object: Option<&'a mut Value>,
+        kinds: &'a Kinds,
+        reinvocation: &'a mut Reinvocation,
+    ) -> AdmissionRequest<'a> {
+        let Asked {
+            write,
+            operation,
+            name,
+            old,
+        } = asked;
+        AdmissionRequest {
             operation,
             kind: write.kind,
             alias: write.alias,
-            kinds: &snapshot.kinds,
+            kinds,
             converter: self,
             options: write.options,
             subresource: write.subresource,
@@ -226,13 +263,17 @@ impl Registry {
             old,
             warnings: write.warnings,
             annotations: write.annotations,
-            reinvocation: &mut reinvocation,
-        };
-        let ran = self.run_plugins(&mut request, phase).await?;
-        if request.reinvocation.begin_again() {
-            self.run_plugins(&mut request, phase).await?;
+            reinvocation,
         }
-        Ok(ran)
+    }
+
+    /// Whether others, whom each call costs or who may answer differently each time, are asked to change an object.
+    fn others_change(&self, asked: Asked<'_>, object: &mut Value) -> bool {
+        let snapshot = self.catalog.current();
+        let mut reinvocation = Reinvocation::default();
+        let request = self.asked(asked, Some(object), &snapshot.kinds, &mut reinvocation);
+        let mut others = self.admission.iter().filter(|plugin| plugin.asks_others());
+        others.any(|plugin| plugin.runs_in(Phase::Mutate) && plugin.handles(&request))
     }
 
     /// Whether any plugin ran.

@@ -93,6 +93,10 @@ impl AdmissionPlugin for MutatingWebhooks {
         phase == Phase::Mutate
     }
 
+    fn asks_others(&self) -> bool {
+        true
+    }
+
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
         concerns(&self.source, request)
     }

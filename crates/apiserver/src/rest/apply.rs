@@ -1,5 +1,7 @@
 //! Server-side apply: a PATCH whose body is what its sender wants of the object, and nothing else.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
 use knarr_api::kind::Part;
@@ -10,9 +12,10 @@ use knarr_meta::{
 use knarr_registry::{
     cache::entry::Entry,
     managed::{Managed, Manager},
-    write::{ATTEMPTS, Write, update::check_name},
+    write::{ATTEMPTS, Write, repeat::Repeat, update::check_name},
 };
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::{
     ask::{Ask, FieldValidation, WriteOptions},
@@ -68,6 +71,10 @@ pub fn configuration(
 pub async fn apply(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
     let options = WriteOptions::of_patch(ask.request, true)?;
+    let quiet = ask.warnings.is_empty();
+    if let Some(entry) = repeated(ask, &options, &body).await? {
+        return shape::object(ask, StatusCode::OK, &entry, accepted).await;
+    }
     let config = configuration(ask, &body, options.validation)?;
     let wish = Wish {
         ask,
@@ -88,6 +95,10 @@ pub async fn apply(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             .await;
         match updated {
             Ok(updated) => {
+                if updated.unchanged && !options.dry_run && quiet && ask.warnings.is_empty() {
+                    let registry = &ask.core.registry;
+                    registry.remember(repeat(ask, &options, &body), &updated.entry);
+                }
                 return shape::object(ask, StatusCode::OK, &updated.entry, accepted).await;
             }
             Err(status) if status.is_not_found() && part == Part::Main => {}
@@ -104,6 +115,59 @@ pub async fn apply(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
         ask.group_resource(),
         ask.request.info.name,
     ))
+}
+
+/// What the outcome of an apply follows from, beside the live object.
+fn repeat(ask: &Ask<'_>, options: &WriteOptions, body: &Bytes) -> Repeat {
+    let info = &ask.request.info;
+    let mut digest = Sha256::new();
+    let version = ask.served.api_version();
+    let texts = [
+        &version,
+        &*ask.kind().resource,
+        info.subresource,
+        ask.namespace(),
+        info.name,
+        &options.manager,
+    ];
+    for text in texts {
+        digest.update(text.len().to_le_bytes());
+        digest.update(text);
+    }
+    let validation = match options.validation {
+        FieldValidation::Ignore => 0,
+        FieldValidation::Warn => 1,
+        FieldValidation::Strict => 2,
+    };
+    digest.update([u8::from(options.force), validation]);
+    digest.update(body);
+    Repeat {
+        digest: digest.finalize().into(),
+        kind: Arc::downgrade(&ask.served.kind),
+    }
+}
+
+/// The live object, where this apply is known to change nothing of it.
+async fn repeated(
+    ask: &Ask<'_>,
+    options: &WriteOptions,
+    body: &Bytes,
+) -> Result<Option<Arc<Entry>>, Status> {
+    if options.dry_run {
+        return Ok(None);
+    }
+    let write = Write {
+        managed: Managed::Given,
+        ..managed_write_of(ask, options)
+    };
+    let repeat = repeat(ask, options, body);
+    let name = ask.request.info.name;
+    let found = ask.core.registry.repeated(&write, name, &repeat).await?;
+    if found.is_some() {
+        let config = || yaml::document(body, false).ok().map(|(config, _)| config);
+        ask.audit.request_patch(config);
+    }
+    Ok(found)
 }
 
 /// What an apply wants.
@@ -151,7 +215,7 @@ impl Wish<'_, '_> {
         )
     }
 
-    async fn create(&self, write: &Write<'_>) -> Result<std::sync::Arc<Entry>, Status> {
+    async fn create(&self, write: &Write<'_>) -> Result<Arc<Entry>, Status> {
         let (ask, name) = (self.ask, self.ask.request.info.name);
         may_create(ask)?;
         let tree = self.made_of(None)?;

@@ -26,6 +26,7 @@ use knarr_registry::{
     catalog::Catalog,
     definitions::Definitions,
     transform::Transformer,
+    write::repeat::Repeats,
 };
 use knarr_store::Store;
 use knarr_webhook::Clients;
@@ -254,6 +255,7 @@ fn registry(
         ),
         webhooks,
         hooks: vec![allocators],
+        repeats: Repeats::default(),
         own_user: authn::server(),
     })
 }

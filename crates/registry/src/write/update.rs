@@ -36,6 +36,8 @@ pub struct Updated {
     pub entry: Arc<Entry>,
     /// PUT made it.
     pub created: bool,
+    /// It is as it was.
+    pub unchanged: bool,
 }
 
 /// One turn of a guaranteed update.
@@ -98,6 +100,7 @@ impl Registry {
             match self.try_update(&attempt, tree).await {
                 Ok(entry) => {
                     return Ok(Updated {
+                        unchanged: Arc::ptr_eq(&entry, &current.entry),
                         entry,
                         created: false,
                     });
@@ -143,6 +146,7 @@ impl Registry {
                 Ok(Updated {
                     entry,
                     created: true,
+                    unchanged: false,
                 })
             }
             other => other,

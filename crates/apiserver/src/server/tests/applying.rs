@@ -362,3 +362,66 @@ async fn managers_of_two_versions_share_an_object() {
     assert!(!owners.contains("  .note\n"), "{owners}");
     assert!(owners.contains("  .regarding\n"), "{owners}");
 }
+
+/// What was found to change nothing is not computed again; nothing that might make it otherwise is missed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_applied_again_sees_what_came_between() {
+    let cluster = Cluster::new().await;
+    let again = || cluster.apply(WEB, "fieldManager=me", full(3));
+    let made = again().await.body;
+    for _ in 0..3 {
+        let reply = again().await;
+        assert_eq!((reply.code, &reply.body), (200, &made));
+    }
+    let registry = &cluster.server.core.registry;
+    assert_eq!(registry.repeats.answered(), 2, "the first finds it out");
+
+    // Another manager, or another configuration, is another apply.
+    let other = cluster.apply(WEB, "fieldManager=other", full(3)).await;
+    assert_ne!(version(&other.body), version(&made));
+    let conflict = cluster.apply(WEB, "fieldManager=third", full(4)).await;
+    assert_eq!(conflict.code, 409);
+
+    // Others change it: what this manager wants comes back.
+    let labels = json!({"metadata": {"labels": {"new": "1"}}, "spec": {"paused": true}});
+    let uri = format!("{WEB}?fieldManager=hand");
+    let patched = cluster.merge(&uri, labels).await;
+    assert_eq!(patched.code, 200);
+    let kept = again().await;
+    assert_eq!(kept.body["metadata"]["labels"]["new"], "1");
+    let image =
+        json!({"spec": {"template": {"spec": {"containers": [{"name": "web", "image": "hand"}]}}}});
+    let strategic = "application/strategic-merge-patch+json";
+    cluster.typed(Method::PATCH, &uri, strategic, image).await;
+    let conflict = again().await;
+    assert_eq!(conflict.code, 409, "{}", conflict.body);
+    let forced = cluster
+        .apply(WEB, "fieldManager=me&force=true", full(3))
+        .await;
+    let containers = &forced.body["spec"]["template"]["spec"]["containers"];
+    assert_eq!(containers[0]["image"], "i");
+
+    // Another object of the name.
+    cluster.call(Method::DELETE, WEB, Value::Null).await;
+    let anew = again().await;
+    assert_eq!(anew.code, 201, "{}", anew.body);
+}
+
+/// Admission looks at the rest of the cluster, so it is asked each time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_applied_again_is_admitted_again() {
+    let cluster = Cluster::new().await;
+    for _ in 0..3 {
+        let reply = cluster.apply(WEB, "fieldManager=me", full(3)).await;
+        assert!(reply.code < 202, "{}", reply.body);
+    }
+    let warned = json!({"metadata": {"labels": {"pod-security.kubernetes.io/warn": "restricted"}}});
+    let labelled = cluster.merge("/api/v1/namespaces/default", warned).await;
+    assert_eq!(labelled.code, 200);
+    for _ in 0..2 {
+        let reply = cluster.apply(WEB, "fieldManager=me", full(3)).await;
+        assert_eq!(reply.code, 200);
+        let warnings = format!("{:?}", reply.headers.get_all("warning"));
+        assert!(warnings.contains("would violate PodSecurity"), "{warnings}");
+    }
+}
