@@ -1,5 +1,4 @@
-//! NamespaceLifecycle: nothing is written into a namespace that does not exist, nothing new into one that goes, and the
-//! namespaces of the system stay.
+//! NamespaceLifecycle: nothing new is written into a namespace that does not exist or that goes, and the namespaces of the system stay.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -61,9 +60,10 @@ impl AdmissionPlugin for NamespaceLifecycle {
     fn handles(&self, request: &AdmissionRequest<'_>) -> bool {
         match request.operation {
             Operation::Delete => is(request, "", "namespaces"),
-            Operation::Connect => false,
+            // What is left in a namespace that is gone must be let go of: its finalizers are removed by updates.
+            Operation::Connect | Operation::Update => false,
             // What a reviewer may learn of a namespace is the review's business.
-            Operation::Create | Operation::Update => {
+            Operation::Create => {
                 !request.namespace.is_empty()
                     && !is(request, "", "namespaces")
                     && !is(request, "authorization.k8s.io", "localsubjectaccessreviews")
@@ -90,7 +90,7 @@ impl AdmissionPlugin for NamespaceLifecycle {
                 name,
             ));
         };
-        if request.operation == Operation::Create && terminating(&namespace) {
+        if terminating(&namespace) {
             let why = format!(
                 "unable to create new content in namespace {name} because it is being terminated"
             );

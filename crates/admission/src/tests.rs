@@ -120,6 +120,8 @@ async fn namespaces_bound_what_is_written() {
     assert!(write(Operation::Create, "live").run(&plugin).await.is_ok());
     assert!(write(Operation::Update, "going").run(&plugin).await.is_ok());
     assert!(write(Operation::Delete, "going").run(&plugin).await.is_ok());
+    // What is left where a namespace was can still be changed, such as its finalizers.
+    assert!(write(Operation::Update, "nope").run(&plugin).await.is_ok());
     let going = write(Operation::Create, "going")
         .run(&plugin)
         .await
