@@ -4,6 +4,9 @@ use std::{collections::HashMap, fmt, sync::Arc};
 
 use arc_swap::ArcSwap;
 use k8s_openapi::api::core::v1::Secret;
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
+};
 use rustls::{
     ServerConfig,
     crypto::CryptoProvider,
@@ -16,6 +19,9 @@ use crate::build::{Certificates, Key};
 
 /// The type of Secrets that hold a certificate.
 pub const SECRET_TYPE: &str = "kubernetes.io/tls";
+/// What a client is shown for a host that has no certificate; made anew at each start.
+const DEFAULT_SUBJECT: &str = "knarr Ingress Default Certificate";
+const DEFAULT_NAME: &str = "ingress.knarr.invalid";
 /// Longest chain of certificates.
 const MAX_CHAIN: usize = 16;
 /// ALPN names in the order of preference.
@@ -46,10 +52,7 @@ impl fmt::Debug for Shown {
 impl Shown {
     /// With none but one that nobody trusts.
     pub fn new() -> Result<Arc<Self>, Error> {
-        let made = rcgen::generate_simple_self_signed(["ingress.knarr.invalid".to_owned()])?;
-        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
-        let chain = vec![made.cert.der().clone()];
-        let other = CertifiedKey::from_der(chain, key, &provider())?;
+        let other = default_certificate()?;
         Ok(Arc::new(Self {
             current: ArcSwap::default(),
             other: Arc::new(other),
@@ -72,6 +75,22 @@ impl ResolvesServerCert for Shown {
         let named = hello.server_name().and_then(|name| self.named(name));
         Some(named.unwrap_or_else(|| self.other.clone()))
     }
+}
+
+/// One that says whose it is, so that whoever is shown it in a browser knows what is missing. It is nobody's: its only name is one
+/// that nobody can have.
+fn default_certificate() -> Result<CertifiedKey, Error> {
+    let mut params = CertificateParams::new([DEFAULT_NAME.to_owned()])?;
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, "knarr");
+    subject.push(DnType::CommonName, DEFAULT_SUBJECT);
+    params.distinguished_name = subject;
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    let key = KeyPair::generate()?;
+    let chain = vec![params.self_signed(&key)?.der().clone()];
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+    Ok(CertifiedKey::from_der(chain, key, &provider())?)
 }
 
 fn provider() -> CryptoProvider {
@@ -199,6 +218,23 @@ mod tests {
             assert!(read.is_err(), "{version}");
         }
         assert!(parsed.get(&key(), None).is_err());
+    }
+
+    #[test]
+    fn the_default_certificate_says_whose_it_is() {
+        let made = default_certificate().expect("a certificate");
+        let der = made.cert.first().expect("a certificate");
+        let (_, read) = x509_parser::parse_x509_certificate(der).expect("a certificate");
+        assert_eq!(
+            read.subject().to_string(),
+            "O=knarr, CN=knarr Ingress Default Certificate"
+        );
+        let names = read.subject_alternative_name().expect("names");
+        let names = names.map(|names| format!("{:?}", names.value.general_names));
+        assert_eq!(
+            names.as_deref(),
+            Some("[DNSName(\"ingress.knarr.invalid\")]")
+        );
     }
 
     #[test]
