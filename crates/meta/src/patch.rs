@@ -53,16 +53,39 @@ pub trait PatchSchema {
 /// As upstream's: 400 when the patch is no list of operations, 413 above [`MAX_JSON_PATCH_OPERATIONS`], 422 without
 /// details when an operation cannot be applied (a failed `test`, a path that is not there).
 pub fn json(object: &mut Value, patch: &[u8]) -> Result<Vec<String>, Status> {
-    check_size(patch.len())?;
-    let undecodable = |error: String| Status::bad_request(format!("error decoding patch: {error}"));
-    let patch = serde_json::from_slice(patch).map_err(|error| undecodable(error.to_string()))?;
-    let patch = Operations::decode(patch).map_err(undecodable)?;
+    let patch = Operations::decode(parse(patch)?).map_err(undecodable)?;
     if let Err(why) = check_count(&patch) {
         return Err(Status::request_too_large(why));
     }
     apply(object, &patch.list).map_err(|_| unprocessable())?;
     let problems = patch.problems.into_iter();
     Ok(problems.map(|one| format!("json patch {one}")).collect())
+}
+
+/// Looks at the body of a patch: nothing at all is none, either.
+///
+/// # Errors
+/// 413 where it is too large; 400 in upstream's words where it is no JSON.
+pub fn check(body: &[u8]) -> Result<(), Status> {
+    check_size(body.len())?;
+    // What is skipped has no limits but the grammar's.
+    match serde_json::from_slice::<serde::de::IgnoredAny>(body) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(Status::bad_request("invalid JSON patch")),
+    }
+}
+
+/// The body of a patch as a tree.
+///
+/// # Errors
+/// As [`check`]; 400 for JSON that cannot be held, such as a number that is none of 64 bits.
+pub fn parse(body: &[u8]) -> Result<Value, Status> {
+    check(body)?;
+    serde_json::from_slice(body).map_err(|error| undecodable(error.to_string()))
+}
+
+fn undecodable(why: String) -> Status {
+    Status::bad_request(format!("error decoding patch: {why}"))
 }
 
 /// Applies a JSON patch, for whoever wants to know why it cannot be.

@@ -37,8 +37,11 @@ pub fn configuration(
     knarr_meta::patch::check_size(body.len())?;
     let undecodable = |why: &str| Status::bad_request(format!("error decoding patch: {why}"));
     let look = validation != FieldValidation::Ignore;
-    let (config, twice) = yaml::document(body, look)
-        .map_err(|why| undecodable(&format!("error converting YAML to JSON: yaml: {why}")))?;
+    let (config, twice) =
+        yaml::document(body, look).map_err(|why| match looks_like_json(body) {
+            true => undecodable(&format!("error converting YAML to JSON: yaml: {why}")),
+            false => Status::bad_request(format!("error encoding patch: yaml: {why}")),
+        })?;
     let found = match &config {
         Value::Object(_) => None,
         // Nothing at all is a configuration without a type.
@@ -65,6 +68,11 @@ pub fn configuration(
         }
         (None, _) => Ok(config),
     }
+}
+
+/// What upstream does not read as YAML at first.
+fn looks_like_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{")
 }
 
 /// Answers an apply of the object or of one of its parts.

@@ -60,15 +60,15 @@ impl Patch {
 
     /// Reads the body by its content type.
     pub fn parse(content_type: &str, body: Bytes) -> Result<Patch, Status> {
-        meta_patch::check_size(body.len())?;
-        let tree = |body: &Bytes| {
-            serde_json::from_slice::<Value>(body)
-                .map_err(|e| Status::bad_request(format!("error decoding patch: {e}")))
-        };
         match media_type(content_type) {
-            "application/json-patch+json" => Ok(Patch::Json(body)),
-            "application/merge-patch+json" => Ok(Patch::Merge(tree(&body)?)),
-            "application/strategic-merge-patch+json" => Ok(Patch::Strategic(tree(&body)?)),
+            "application/json-patch+json" => {
+                meta_patch::check(&body)?;
+                Ok(Patch::Json(body))
+            }
+            "application/merge-patch+json" => Ok(Patch::Merge(meta_patch::parse(&body)?)),
+            "application/strategic-merge-patch+json" => {
+                Ok(Patch::Strategic(meta_patch::parse(&body)?))
+            }
             _ => Err(Status::unsupported_media_type(NO_ROUTE).with_no_details()),
         }
     }

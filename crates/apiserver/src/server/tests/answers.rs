@@ -235,3 +235,41 @@ async fn a_patch_that_has_no_route_is_not_warned_of() {
         );
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_patch_that_is_no_json_is_refused_in_upstreams_words() {
+    let cluster = Cluster::new().await;
+    cluster.create(CONFIGMAPS, configmap("a")).await;
+    let uri = format!("{CONFIGMAPS}/a");
+    let json_patch = "application/json-patch+json";
+    let apply = "application/apply-patch+yaml";
+    let no_list = "error decoding patch: json: cannot unmarshal object into Go value of type []handlers.jsonPatchOp";
+    for (content_type, body, message) in [
+        (json_patch, "", "invalid JSON patch"),
+        (json_patch, "[{]", "invalid JSON patch"),
+        (json_patch, "{}", no_list),
+        (MERGE, "", "invalid JSON patch"),
+        (MERGE, "{} x", "invalid JSON patch"),
+        (STRATEGIC, "data:", "invalid JSON patch"),
+        (
+            MERGE,
+            "1e999",
+            "error decoding patch: number out of range at line 1 column 5",
+        ),
+        (apply, "a: [", "error encoding patch: yaml: "),
+        (
+            apply,
+            "{",
+            "error decoding patch: error converting YAML to JSON: yaml: ",
+        ),
+    ] {
+        let request = Request::patch(format!("{uri}?fieldManager=me"))
+            .header("content-type", content_type)
+            .body(Full::new(Bytes::from_static(body.as_bytes())))
+            .expect("a request");
+        let reply = reply(cluster.send(request).await).await;
+        assert_eq!(reply.code, 400, "{content_type} {body}: {}", reply.body);
+        let found = reply.body["message"].as_str().expect("a message");
+        assert!(found.starts_with(message), "{content_type} {body}: {found}");
+    }
+}
