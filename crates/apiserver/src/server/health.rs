@@ -68,8 +68,6 @@ impl Health {
     }
 }
 
-// The store under the name upstream's tools look for.
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,5 +1,7 @@
 //! What upstream answers to odd requests, where it takes more than one kind's rule: what is empty, of another type, or nothing.
 
+use std::sync::atomic::Ordering;
+
 use super::*;
 
 const MERGE: &str = "application/merge-patch+json";
@@ -271,5 +273,37 @@ async fn a_patch_that_is_no_json_is_refused_in_upstreams_words() {
         assert_eq!(reply.code, 400, "{content_type} {body}: {}", reply.body);
         let found = reply.body["message"].as_str().expect("a message");
         assert!(found.starts_with(message), "{content_type} {body}: {found}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_of_health_say_what_upstreams_say() {
+    let cluster = Cluster::new().await;
+    let health = &cluster.server.core.health;
+    health.stopping.store(true, Ordering::Release);
+    for (uri, code, expected) in [
+        ("/livez", 200, "ok"),
+        ("/livez/ping", 200, "ok"),
+        (
+            "/readyz/shutdown",
+            500,
+            "internal server error: process is shutting down\n",
+        ),
+        (
+            "/readyz",
+            500,
+            "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n[+]poststarthook/rbac/bootstrap-roles ok\n\
+             [-]shutdown failed: reason withheld\n[+]stored-objects ok\nreadyz check failed\n",
+        ),
+        (
+            "/readyz?verbose&exclude=shutdown&exclude=b&exclude=a",
+            200,
+            "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]informer-sync ok\n[+]poststarthook/rbac/bootstrap-roles ok\n\
+             [+]shutdown excluded: ok\n[+]stored-objects ok\n\
+             warn: some health checks cannot be excluded: no matches for \"a\",\"b\"\nreadyz check passed\n",
+        ),
+    ] {
+        let reply = cluster.get(uri).await;
+        assert_eq!((reply.code, reply.body), (code, json!(expected)), "{uri}");
     }
 }
