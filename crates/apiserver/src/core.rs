@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use knarr_audit::Auditor;
-use knarr_auth::request::{Authenticator, Authorizer};
+use knarr_auth::{
+    authn::impersonation::Impersonation,
+    request::{Authenticator, Authorizer},
+};
 use knarr_fairness::{Fairness, watches::Watches};
 use knarr_registry::Registry;
 
@@ -23,6 +26,7 @@ pub struct Core {
     pub registry: Arc<Registry>,
     pub authenticator: Arc<dyn Authenticator>,
     pub authorizer: Arc<dyn Authorizer>,
+    pub impersonation: Impersonation,
     /// `None`: nothing is audited.
     pub auditor: Option<Arc<Auditor>>,
     /// What plugins of admission were told, and have counted.

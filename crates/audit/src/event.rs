@@ -78,6 +78,8 @@ pub struct Event {
     pub user: User,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub impersonated_user: Option<User>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub authentication_metadata: Option<AuthenticationMetadata>,
     #[serde(rename = "sourceIPs", skip_serializing_if = "Vec::is_empty")]
     pub source_ips: Vec<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -124,6 +126,13 @@ impl From<&UserInfo> for User {
             extra: user.extra.clone(),
         }
     }
+}
+
+/// How it is known whose the request is.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AuthenticationMetadata {
+    pub impersonation_constraint: String,
 }
 
 /// What a request is about.

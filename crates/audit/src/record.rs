@@ -10,7 +10,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::{
     Annotations, Auditor, Level, Received, Stage,
-    event::{Event, ObjectRef, ResponseStatus},
+    event::{AuthenticationMetadata, Event, ObjectRef, ResponseStatus},
     objects,
     policy::Decision,
 };
@@ -105,9 +105,14 @@ impl Record {
         }
     }
 
-    /// The request is somebody else's from now on.
-    pub fn impersonated(&self, user: &UserInfo) {
-        self.shared.state.lock().event.impersonated_user = Some(user.into());
+    /// The request is somebody else's from now on. `constraint`: the verb of the constrained mode that allowed it, empty without one.
+    pub fn impersonated(&self, user: &UserInfo, constraint: &str) {
+        let mut state = self.shared.state.lock();
+        state.event.impersonated_user = Some(user.into());
+        state.event.authentication_metadata =
+            (!constraint.is_empty()).then(|| AuthenticationMetadata {
+                impersonation_constraint: constraint.to_owned(),
+            });
     }
 
     /// The object that is asked to be written. Its name is told at any level, the object from level Request on.

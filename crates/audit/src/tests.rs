@@ -117,6 +117,31 @@ fn stages(wanted: &[(&str, u64)]) -> Vec<(String, u64)> {
 }
 
 #[tokio::test]
+async fn an_event_says_who_acts_as_whom_and_by_which_constraint() {
+    for (constraint, metadata) in [
+        ("", Value::Null),
+        (
+            "impersonate:user-info",
+            json!({"impersonationConstraint": "impersonate:user-info"}),
+        ),
+    ] {
+        let audited = Audited::new("rules: [{level: Metadata}]");
+        let record = audited.begin("get").expect("a record");
+        let ann = UserInfo {
+            name: "ann".to_owned(),
+            ..UserInfo::default()
+        };
+        record.impersonated(&ann, constraint);
+        record.complete(&audited.annotations).await;
+        drop(record);
+        let events = audited.events().await;
+        let event = events.last().expect("an event");
+        assert_eq!(event["impersonatedUser"], json!({"username": "ann"}));
+        assert_eq!(event["authenticationMetadata"], metadata);
+    }
+}
+
+#[tokio::test]
 async fn a_request_has_an_event_a_stage() {
     let audited = Audited::new("omitManagedFields: true\nrules: [{level: RequestResponse}]");
     let record = audited.begin("create").expect("a record");

@@ -299,6 +299,7 @@ fn core(config: Config, parts: Parts, judges: &Judges) -> Core {
         registry: parts.registry,
         authenticator: Arc::new(authenticator),
         authorizer: authz.clone(),
+        impersonation: Default::default(),
         auditor: config.auditor,
         admission: config.admission,
         goaway_chance: config.goaway_chance,

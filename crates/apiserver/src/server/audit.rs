@@ -9,7 +9,9 @@ use bytes::BytesMut;
 use http::{Response, header};
 use knarr_audit::{Annotations, Auditor, Ending, Level, OBJECT_BYTES, Received, Record};
 use knarr_auth::{
-    UserInfo, authz,
+    UserInfo,
+    authn::impersonation::Acting,
+    authz,
     request::{Authorizer, Decision, Remarks, RequestInfo},
 };
 use knarr_meta::status::Status;
@@ -84,9 +86,9 @@ impl<'r> Audit<'r> {
         record.received().await
     }
 
-    pub fn impersonated(&self, user: &UserInfo) {
+    pub fn impersonated(&self, acting: &Acting) {
         if let Some(record) = self.record.get() {
-            record.impersonated(user);
+            record.impersonated(&acting.user, acting.constraint);
         }
     }
 

@@ -430,10 +430,11 @@ impl Chain<'_> {
             Box::pin(self.audit.begin(&self.received(peer, user))).await?;
         }
         let user = found?;
-        match authn::impersonation::impersonate(&*self.core.authorizer, &user, headers)? {
+        let (core, info) = (self.core, &self.request.info);
+        match (core.impersonation).act(&*core.authorizer, &user, headers, info)? {
             Some(acting) => {
                 self.audit.impersonated(&acting);
-                Ok(Arc::new(acting))
+                Ok(Arc::new(acting.user))
             }
             None => Ok(user),
         }

@@ -1,15 +1,13 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair,
     PKCS_ECDSA_P256_SHA256,
 };
 use serde_json::json;
 
-use super::{impersonation::impersonate, *};
+use super::*;
 use crate::{
-    authz::{Authz, rbac::GROUP},
     testing::{Fake, user},
     tokens::Config,
 };
@@ -138,94 +136,4 @@ fn only_health_and_what_is_public_are_for_everyone() {
         assert_eq!(anonymous_allowed(path), expected, "{path}");
     }
     assert_eq!(unauthorized().message, "Unauthorized");
-}
-
-#[test]
-fn impersonation_needs_rights_to_everything_assumed() {
-    let fake = Fake::new();
-    let rule = |group: &str, resource: &str, names: &[&str]| json!({"verbs": ["impersonate"], "apiGroups": [group], "resources": [resource], "resourceNames": names});
-    let rules = json!([
-        rule("", "users", &["ann"]),
-        rule("", "groups", &["devs"]),
-        rule("", "serviceaccounts", &["bot"]),
-        rule("authentication.k8s.io", "userextras/scopes", &["view"]),
-        rule("authentication.k8s.io", "uids", &["7"]),
-    ]);
-    fake.put(
-        GROUP,
-        "clusterroles",
-        json!({"metadata": {"name": "actor"}, "rules": rules}),
-    );
-    fake.put(
-        GROUP,
-        "clusterrolebindings",
-        json!({
-            "metadata": {"name": "actor"},
-            "roleRef": {"kind": "ClusterRole", "name": "actor"},
-            "subjects": [{"kind": "User", "name": "boss"}],
-        }),
-    );
-    let authz = Authz::new(fake);
-    let act = |headers: &[(&'static str, &'static str)]| {
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(
-                HeaderName::from_static(name),
-                HeaderValue::from_static(value),
-            );
-        }
-        impersonate(&authz, &user("boss", &[]), &map).map_err(|status| status.message)
-    };
-    assert_eq!(act(&[("accept", "x")]), Ok(None));
-    let acting = act(&[
-        ("impersonate-user", "ann"),
-        ("impersonate-group", "devs"),
-        ("impersonate-extra-scopes", "view"),
-        ("impersonate-uid", "7"),
-    ]);
-    let acting = acting.unwrap().unwrap();
-    assert_eq!((acting.name.as_str(), acting.uid.as_str()), ("ann", "7"));
-    assert_eq!(acting.groups, ["devs", AUTHENTICATED]);
-    assert_eq!(acting.extra["scopes"], ["view"]);
-    let bot = act(&[("impersonate-user", "system:serviceaccount:ns:bot")])
-        .unwrap()
-        .unwrap();
-    assert_eq!(
-        bot.groups,
-        [
-            "system:serviceaccounts",
-            "system:serviceaccounts:ns",
-            AUTHENTICATED
-        ]
-    );
-    for (headers, refused) in [
-        (
-            &[("impersonate-user", "eve")][..],
-            r#"users "eve" is forbidden: User "boss" cannot impersonate resource "users" in API group "" at the cluster scope"#,
-        ),
-        (
-            &[
-                ("impersonate-user", "ann"),
-                ("impersonate-group", "system:masters"),
-            ],
-            r#"groups "system:masters" is forbidden: User "boss" cannot impersonate resource "groups" in API group "" at the cluster scope"#,
-        ),
-        (
-            &[
-                ("impersonate-user", "ann"),
-                ("impersonate-extra-scopes", "all"),
-            ],
-            r#"userextras.authentication.k8s.io "all" is forbidden: User "boss" cannot impersonate resource "userextras/scopes" in API group "authentication.k8s.io" at the cluster scope"#,
-        ),
-    ] {
-        assert_eq!(act(headers).unwrap_err(), refused);
-    }
-    assert_eq!(
-        act(&[
-            ("impersonate-group", "devs"),
-            ("impersonate-extra-scopes", "all")
-        ])
-        .unwrap_err(),
-        r#"requested &user.DefaultInfo{Name:"", UID:"", Groups:[]string{"devs"}, Extra:map[string][]string{"scopes":[]string{"all"}}} without impersonating a user name"#
-    );
 }
