@@ -10,12 +10,17 @@ use std::{
 };
 
 use futures::StreamExt;
+use jiff::{SignedDuration, Timestamp, civil::DateTime, tz::TimeZone};
 use knarr_cri::v1;
 use knarr_host::Directory;
 use tokio_util::sync::CancellationToken;
 
 use super::Log;
 use crate::{configuration::Settings, context::Shared, labels};
+
+/// When a file was put aside, UTC.
+const STAMP: &str = "%Y%m%d-%H%M%S";
+const ONE_SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 /// How much of a container's log is kept.
 #[derive(Clone, Copy, Debug)]
@@ -79,12 +84,12 @@ async fn rotate(
     log: Log,
     kept: Kept,
 ) -> io::Result<()> {
-    let stamp = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S").to_string();
-    let (putting, aside) = (log.clone(), stamp.clone());
-    let put = off_thread(move || put_long_one_aside(&putting, &aside, kept)).await?;
-    if !put {
+    let putting = log.clone();
+    let now = Timestamp::now();
+    let put = off_thread(move || put_long_one_aside(&putting, now, kept)).await?;
+    let Some(aside) = put else {
         return Ok(());
-    }
+    };
     let request = v1::ReopenContainerLogRequest {
         container_id: container.id.clone(),
     };
@@ -92,7 +97,7 @@ async fn rotate(
         // The runtime still writes to the old file; let it have its name again.
         off_thread(move || {
             let (directory, name) = log.locate()?;
-            directory.rename(Path::new(&stamped(&name, &stamp)), Path::new(&name))
+            directory.rename(Path::new(&aside), Path::new(&name))
         })
         .await?;
         return Err(io::Error::other(error));
@@ -107,34 +112,47 @@ async fn off_thread<T: Send + 'static>(
     done.map_err(io::Error::other)?
 }
 
-fn stamped(name: &OsStr, stamp: &str) -> OsString {
-    let mut aside = name.to_owned();
-    aside.push(".");
-    aside.push(stamp);
-    aside
+/// The name under which a log is put aside beside the others: of the time, but never before one that is there. A clock may be set back,
+/// and whoever reads the files knows their order by their names.
+fn stamped(name: &OsStr, aside: &[OsString], now: Timestamp) -> OsString {
+    let prefix = format!("{}.", name.to_string_lossy());
+    let stamps = aside.iter().filter_map(|other| {
+        let other = other.to_string_lossy();
+        let rest = other.strip_prefix(&prefix)?;
+        let stamp = rest.split('.').next().unwrap_or(rest);
+        DateTime::strptime(STAMP, stamp).ok()
+    });
+    let now = now.to_zoned(TimeZone::UTC).datetime();
+    let next = stamps.max().map(|newest| newest.saturating_add(ONE_SECOND));
+    let stamp = next.map_or(now, |next| next.max(now));
+    let mut stamped = name.to_owned();
+    stamped.push(format!(".{}", stamp.strftime(STAMP)));
+    stamped
 }
 
-fn put_long_one_aside(log: &Log, stamp: &str, kept: Kept) -> io::Result<bool> {
+/// The name that a log has now which has grown too long; `None` for others.
+fn put_long_one_aside(log: &Log, now: Timestamp, kept: Kept) -> io::Result<Option<OsString>> {
     let length = match log.open() {
         // Nothing was written yet.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?.metadata()?.len(),
     };
     let (directory, name) = log.locate()?;
     let mut aside = compress::tidy(&directory, put_aside(&directory, &name)?)?;
+    let stamped = stamped(&name, &aside, now);
     let sizes = aside.iter().map(|name| size(&directory, name));
     for old in aside.drain(..too_much(sizes.collect(), kept.bytes_aside())) {
         directory.remove(Path::new(&old))?;
     }
     if length <= kept.bytes {
-        return Ok(false);
+        return Ok(None);
     }
     for old in surplus(&mut aside, kept.files - 2) {
         directory.remove(Path::new(&old))?;
     }
     compress::all(&directory, &aside)?;
-    directory.rename(Path::new(&name), Path::new(&stamped(&name, stamp)))?;
-    Ok(true)
+    directory.rename(Path::new(&name), Path::new(&stamped))?;
+    Ok(Some(stamped))
 }
 
 /// Files of this log that were put aside before; their names sort by age.
@@ -192,6 +210,30 @@ mod tests {
         assert_eq!(surplus(&mut old.clone(), 2), ["0.log.1"]);
         assert!(surplus(&mut old.clone(), 3).is_empty());
         Ok(())
+    }
+
+    #[test]
+    fn a_log_is_put_aside_behind_those_that_are_there_whatever_the_clock_says() {
+        let now: Timestamp = "2030-01-01T00:00:00.9Z".parse().expect("a time");
+        for (there, wanted) in [
+            (&[][..], "0.log.20300101-000000"),
+            (&["0.log.20291231-235959.gz"], "0.log.20300101-000000"),
+            (&["0.log.20300101-000000"], "0.log.20300101-000001"),
+            (
+                &[
+                    "0.log.20300501-120000.gz",
+                    "0.log.20300501-125959",
+                    "0.log.z",
+                ],
+                "0.log.20300501-130000",
+            ),
+        ] {
+            let there: Vec<OsString> = there.iter().map(OsString::from).collect();
+            assert_eq!(stamped(OsStr::new("0.log"), &there, now), wanted);
+            let wanted = OsStr::new(wanted);
+            let others = there.iter().filter(|there| *there != "0.log.z");
+            assert!(others.into_iter().all(|other| wanted > other.as_os_str()));
+        }
     }
 
     #[test]
