@@ -44,30 +44,44 @@ fn check(path: &Path, source: &HostPathVolumeSource) -> Result<(), String> {
         return Ok(());
     }
     create(path, wanted).map_err(|error| error.to_string())?;
-    let kind = fs::metadata(path).map(|m| m.file_type()).ok();
-    let fits = kind.is_some_and(|kind| match wanted {
-        "Directory" | "DirectoryOrCreate" => kind.is_dir(),
-        "File" | "FileOrCreate" => kind.is_file(),
-        "Socket" => kind.is_socket(),
-        "CharDevice" => kind.is_char_device(),
-        "BlockDevice" => kind.is_block_device(),
-        _ => false,
-    });
-    let noun = match wanted {
-        "Directory" | "DirectoryOrCreate" => "directory",
-        "File" | "FileOrCreate" => "file",
-        "Socket" => "socket file",
-        "CharDevice" => "character device",
-        "BlockDevice" => "block device",
+    let (kind, noun) = match wanted {
+        "Directory" | "DirectoryOrCreate" => ("Directory", "directory"),
+        "File" | "FileOrCreate" => ("File", "file"),
+        "Socket" => ("Socket", "socket file"),
+        "CharDevice" => ("CharDevice", "character device"),
+        "BlockDevice" => ("BlockDevice", "block device"),
         _ => return Err(format!("{wanted} is an invalid volume type")),
     };
-    if fits {
-        Ok(())
-    } else {
-        Err(format!(
-            "hostPath type check failed: {} is not a {noun}",
-            source.path
-        ))
+    let place = &source.path;
+    match kind_of(path, place) {
+        Ok(found) if found == kind => Ok(()),
+        Ok(found) => Err(format!(
+            "hostPath type check failed: {place} is not a {noun}, it's a {found}"
+        )),
+        Err(why) => Err(format!(
+            "hostPath type check failed, {place} is not a {noun}, unable to determine its type: {why}"
+        )),
+    }
+}
+
+/// What a path is, as a volume would declare it; `place` is what errors call it.
+fn kind_of(path: &Path, place: &str) -> Result<&'static str, String> {
+    let kind = match fs::metadata(path) {
+        Ok(found) => found.file_type(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(format!("path \"{place}\" does not exist"));
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    match () {
+        () if kind.is_socket() => Ok("Socket"),
+        () if kind.is_block_device() => Ok("BlockDevice"),
+        () if kind.is_char_device() => Ok("CharDevice"),
+        () if kind.is_dir() => Ok("Directory"),
+        () if kind.is_file() => Ok("File"),
+        () => Err(
+            "only recognise file, directory, socket, block device and character device".to_owned(),
+        ),
     }
 }
 
@@ -105,10 +119,18 @@ mod tests {
             };
             check(path, &source)
         };
-        let fails = |noun: &str| Err(format!("hostPath type check failed: /p is not a {noun}"));
+        let fails = |noun: &str, is: &str| {
+            let why = format!("hostPath type check failed: /p is not a {noun}, it's a {is}");
+            Err(why)
+        };
+        let missing = |noun: &str| {
+            Err(format!(
+                "hostPath type check failed, /p is not a {noun}, unable to determine its type: path \"/p\" does not exist"
+            ))
+        };
         // What is to be there is not made.
-        assert_eq!(at(&directory, "Directory"), fails("directory"));
-        assert_eq!(at(&file, "File"), fails("file"));
+        assert_eq!(at(&directory, "Directory"), missing("directory"));
+        assert_eq!(at(&file, "File"), missing("file"));
         assert_eq!(at(&directory, ""), Ok(()));
         assert!(!directory.exists() && !file.exists());
         assert_eq!(at(&directory, "DirectoryOrCreate"), Ok(()));
@@ -117,11 +139,11 @@ mod tests {
             (&directory, "Directory", Ok(())),
             (&file, "File", Ok(())),
             (&socket, "Socket", Ok(())),
-            (&file, "Directory", fails("directory")),
-            (&directory, "FileOrCreate", fails("file")),
-            (&file, "Socket", fails("socket file")),
-            (&file, "BlockDevice", fails("block device")),
-            (&file, "CharDevice", fails("character device")),
+            (&file, "Directory", fails("directory", "File")),
+            (&directory, "FileOrCreate", fails("file", "Directory")),
+            (&file, "Socket", fails("socket file", "File")),
+            (&file, "BlockDevice", fails("block device", "File")),
+            (&file, "CharDevice", fails("character device", "File")),
             (
                 &file,
                 "Odd",
