@@ -67,6 +67,9 @@ pub(crate) struct Failure {
     pub retry: Duration,
 }
 
+/// Of a failure to pull that has just happened.
+pub(crate) const PULL_FAILED: &str = "ErrImagePull";
+
 /// An image that is there.
 #[derive(Clone, Debug)]
 pub(crate) struct Ready {
@@ -254,7 +257,7 @@ impl Images {
             let message = if error.is_empty() {
                 note
             } else {
-                format!("{note}: ErrImagePull: {error}")
+                format!("{note}: {PULL_FAILED}: {error}")
             };
             return Err(Failure {
                 reason: "ImagePullBackOff",
@@ -296,7 +299,7 @@ impl Images {
                 let note = format!("Failed to pull image \"{given}\": {error}");
                 self.tell(wanted, WARNING, "Failed", note);
                 Err(Failure {
-                    reason: "ErrImagePull",
+                    reason: PULL_FAILED,
                     message: error,
                     retry,
                 })

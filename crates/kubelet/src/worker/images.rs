@@ -8,7 +8,8 @@ use knarr_cri::v1;
 use super::{kill, memory::Waiting, plan::Start, start::Sequence};
 use crate::{
     context::{self, Context},
-    image::{Failure, Ready, Wanted},
+    events::WARNING,
+    image::{self, Failure, Ready, Wanted},
 };
 
 /// What has become of each.
@@ -20,6 +21,19 @@ pub(super) struct Images {
 }
 
 impl Images {
+    /// Whether somebody has asked for an image now, in vain. Those that wait to be asked for again are not counted.
+    fn any_pull_failed(&self) -> bool {
+        let containers = self
+            .containers
+            .values()
+            .filter_map(|image| image.as_ref().err());
+        let volumes = self
+            .volumes
+            .values()
+            .filter_map(|image| image.as_ref().err());
+        (containers.chain(volumes)).any(|failure| failure.reason == image::PULL_FAILED)
+    }
+
     /// The container's own image. Once.
     pub(super) fn of_container(&mut self, name: &str) -> Result<Ready, Failure> {
         let image = self.containers.remove(name);
@@ -53,7 +67,7 @@ impl Images {
 impl Sequence {
     /// Makes the images present of every container to start and of every image volume of the pod.
     pub(super) async fn images(&self) -> Images {
-        let secrets = pull_secrets(&self.ctx, &self.pod).await;
+        let (secrets, missing) = pull_secrets(&self.ctx, &self.pod).await;
         let own = futures::future::join_all(
             self.plan
                 .start
@@ -65,6 +79,14 @@ impl Sequence {
             containers: containers.into_iter().flatten().collect(),
             volumes,
         };
+        if images.any_pull_failed() && !missing.is_empty() {
+            let note = format!(
+                "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
+                missing.join(", ")
+            );
+            let events = &self.ctx.events;
+            events.pod(&self.pod, WARNING, "FailedToRetrieveImagePullSecret", note);
+        }
         for start in &self.plan.start {
             let container = kill::find(&self.pod, &start.name);
             let found = container.map(|container| images.of_volumes(&container).map(drop));
@@ -134,24 +156,25 @@ impl Sequence {
     }
 }
 
-/// The pull secrets of the pod that exist.
-async fn pull_secrets(ctx: &Context, pod: &Pod) -> Vec<Arc<Secret>> {
+/// The pull secrets of the pod that can be read, and the names of the others.
+async fn pull_secrets(ctx: &Context, pod: &Pod) -> (Vec<Arc<Secret>>, Vec<String>) {
     let references = pod
         .spec
         .iter()
-        .flat_map(|s| s.image_pull_secrets.iter().flatten());
-    let mut found = Vec::new();
+        .flat_map(|s| s.image_pull_secrets.iter().flatten())
+        // Validation lets them pass.
+        .filter(|reference| !reference.name.is_empty());
+    let (mut found, mut missing) = (Vec::new(), Vec::new());
     for reference in references {
-        match ctx
-            .objects
-            .secret(context::namespace(pod), &reference.name)
-            .await
-        {
-            Ok(secret) => found.extend(secret),
+        let namespace = context::namespace(pod);
+        match ctx.objects.secret(namespace, &reference.name).await {
+            Ok(Some(secret)) => found.push(secret),
+            Ok(None) => missing.push(reference.name.clone()),
             Err(error) => {
-                tracing::warn!(%error, secret = reference.name, "pull secret is not readable")
+                tracing::warn!(%error, secret = reference.name, "pull secret is not readable");
+                missing.push(reference.name.clone());
             }
         }
     }
-    found
+    (found, missing)
 }

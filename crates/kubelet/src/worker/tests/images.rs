@@ -87,3 +87,27 @@ async fn a_path_does_not_lead_out_of_an_image() {
     assert!(!bench.log().contains(&"create a-0".to_owned()));
     bench.delete(0).await;
 }
+
+/// Only where a pull has failed: a secret that nobody needs may be missing.
+#[tokio::test]
+async fn a_pull_secret_that_is_missing_is_told_of_when_a_pull_fails() {
+    const REASON: &str = "FailedToRetrieveImagePullSecret";
+    let secrets = json!([{ "name": "s" }, { "name": "" }, { "name": "t" }]);
+    let mut spec = with_volume("missing:1");
+    spec["imagePullSecrets"] = secrets.clone();
+    let mut bench = Bench::new(spec).await;
+    let told = bench.api.until_told(REASON).await;
+    let note = "Unable to retrieve some image pull secrets (s, t); attempting to pull the image may not succeed.";
+    assert!(
+        told.contains(&[REASON, "", note].map(str::to_owned)),
+        "{told:?}"
+    );
+    bench.delete(0).await;
+    let mut spec = with_volume("data:1");
+    spec["imagePullSecrets"] = secrets;
+    let mut bench = Bench::new(spec).await;
+    bench.until_ready().await;
+    let told = bench.api.events.lock().unwrap().clone();
+    assert!(told.iter().all(|told| told[0] != REASON), "{told:?}");
+    bench.delete(0).await;
+}
