@@ -15,6 +15,7 @@ use crate::{
 /// Tells that a pod was ended for another's sake, and by whom.
 const DISRUPTION: &str = "DisruptionTarget";
 const TERMINATION: &str = "TerminationByKubelet";
+const SANDBOX_NOT_READY: &str = "PodSandboxNotReady";
 
 /// Sets the conditions from the rest of the status, which is complete.
 pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
@@ -29,16 +30,11 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
         resize::IN_PROGRESS,
         resize.progress.as_ref().filter(|_| !over),
     );
-    let sandbox = input.view.sandbox();
-    let host = input
-        .pod
-        .spec
-        .as_ref()
-        .and_then(|s| s.host_network)
-        .unwrap_or(false);
-    let ready = sandbox.is_some_and(|s| s.state() == PodSandboxState::SandboxReady);
-    let ready = ready && (host || !input.view.ips().is_empty());
-    set.put("PodReadyToStartContainers", ready, None, None);
+    let (value, reason, message) = match without_sandbox(input) {
+        None => yes(),
+        Some(why) => no(SANDBOX_NOT_READY, Some(why.to_owned())),
+    };
+    set.put("PodReadyToStartContainers", value, reason, message);
     let (value, reason, message) = initialized(input, status);
     set.put("Initialized", value, reason, message);
     let (value, reason, message) = containers(input, status);
@@ -64,6 +60,22 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
         set.put(DISRUPTION, true, Some(reason), Some(message));
     }
     status.conditions = Some(set.list);
+}
+
+/// Why containers cannot start yet, or no longer, in upstream's words.
+fn without_sandbox(input: &Input<'_>) -> Option<&'static str> {
+    let Some(sandbox) = input.view.sandbox() else {
+        return Some("no pod sandbox exists");
+    };
+    let spec = input.pod.spec.as_ref();
+    let host = spec.and_then(|spec| spec.host_network).unwrap_or(false);
+    if sandbox.state() != PodSandboxState::SandboxReady {
+        Some("pod sandbox is not ready")
+    } else if !host && input.view.ips().is_empty() {
+        Some("pod sandbox has no IP address")
+    } else {
+        None
+    }
 }
 
 type Verdict = (bool, Option<String>, Option<String>);

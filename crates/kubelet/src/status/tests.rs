@@ -73,6 +73,29 @@ fn one() -> Value {
 }
 
 #[test]
+fn what_keeps_containers_from_starting_is_told() {
+    let mut case = Case::new(one(), vec![]);
+    let condition = |case: &Case| {
+        let status = case.make();
+        let condition = condition(&status, "PodReadyToStartContainers");
+        [
+            &condition["status"],
+            &condition["reason"],
+            &condition["message"],
+        ]
+        .map(Value::clone)
+    };
+    let fails = |why: &str| [json!("False"), json!("PodSandboxNotReady"), json!(why)];
+    assert_eq!(condition(&case), [json!("True"), Value::Null, Value::Null]);
+    case.view.sandboxes[0].network = None;
+    assert_eq!(condition(&case), fails("pod sandbox has no IP address"));
+    case.view.sandboxes[0].state = v1::PodSandboxState::SandboxNotready as i32;
+    assert_eq!(condition(&case), fails("pod sandbox is not ready"));
+    case.view.sandboxes.clear();
+    assert_eq!(condition(&case), fails("no pod sandbox exists"));
+}
+
+#[test]
 fn a_running_pod_is_ready() {
     let status = Case::new(one(), vec![container("a", 0, ContainerRunning, 101, 0)]).make();
     assert_eq!(status["phase"], "Running");
