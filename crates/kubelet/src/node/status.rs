@@ -11,6 +11,7 @@ use k8s_openapi::{
     apimachinery::pkg::{api::resource::Quantity, apis::meta::v1::Time},
 };
 use knarr_cri::v1;
+use knarr_meta::quantity::{self, Format};
 use serde_json::Value;
 
 use super::Machine;
@@ -145,11 +146,16 @@ fn allocatable(mut amounts: Amounts, machine: &Machine, config: &Config) -> Amou
     for (name, amount) in [
         ("cpu", cpu),
         ("memory", bytes(room.memory_bytes - huge)),
-        ("ephemeral-storage", bytes(storage)),
+        ("ephemeral-storage", storage_amount(storage)),
     ] {
         amounts.insert(name.to_owned(), Quantity(amount));
     }
     amounts
+}
+
+/// Upstream writes room on disks with decimal units, capacity and what is left of it alike.
+fn storage_amount(bytes: i64) -> String {
+    quantity::Quantity::new(bytes.max(0), Format::DecimalSi).to_string()
 }
 
 fn amounts(machine: &Machine, pods: usize) -> Amounts {
@@ -164,7 +170,7 @@ fn amounts(machine: &Machine, pods: usize) -> Amounts {
         ),
         (
             "ephemeral-storage".to_owned(),
-            Quantity(format!("{}Ki", machine.storage_bytes / 1_024)),
+            Quantity(storage_amount(machine.storage_bytes)),
         ),
         ("pods".to_owned(), Quantity(pods.to_string())),
     ]);
