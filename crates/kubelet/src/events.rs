@@ -1,14 +1,18 @@
 //! Events about pods and the node, in upstream's wording.
 
-use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_client::events::Recorder;
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
 pub(crate) use knarr_client::events::{NORMAL, WARNING};
+use knarr_client::{Informer, events::Recorder};
 
 use crate::ephemeral;
 
 /// Writes the kubelet's events.
 #[derive(Clone)]
-pub(crate) struct Events(pub(crate) Recorder);
+pub(crate) struct Events {
+    pub(crate) recorder: Recorder,
+    /// The node's own object.
+    pub(crate) node: Informer<Node>,
+}
 
 impl Events {
     /// About the pod as a whole.
@@ -19,7 +23,8 @@ impl Events {
         reason: &str,
         note: impl Into<String>,
     ) {
-        self.0.event(&reference(pod, None), type_, reason, "", note);
+        self.recorder
+            .event(&reference(pod, None), type_, reason, "", note);
     }
 
     /// About one of its containers.
@@ -32,11 +37,11 @@ impl Events {
         note: impl Into<String>,
     ) {
         let path = field_path(pod, container);
-        self.0
+        self.recorder
             .event(&reference(pod, Some(path)), type_, reason, "", note);
     }
 
-    /// About the node; upstream names it by its name where the uid would be.
+    /// About the node. Until it is known who it is, its name stands where the uid would be, by which `kubectl describe` finds it, too.
     pub(crate) fn node(&self, name: &str, reason: &str, note: impl Into<String>) {
         self.about_node(name, NORMAL, reason, note);
     }
@@ -47,13 +52,16 @@ impl Events {
     }
 
     fn about_node(&self, name: &str, type_: &'static str, reason: &str, note: impl Into<String>) {
+        let known = self.node.get("", name);
+        let uid = known.and_then(|node| node.metadata.uid.clone());
         let node = ObjectReference {
+            api_version: Some("v1".to_owned()),
             kind: Some("Node".to_owned()),
             name: Some(name.to_owned()),
-            uid: Some(name.to_owned()),
+            uid: Some(uid.unwrap_or_else(|| name.to_owned())),
             ..Default::default()
         };
-        self.0.event(&node, type_, reason, "", note);
+        self.recorder.event(&node, type_, reason, "", note);
     }
 }
 

@@ -293,7 +293,6 @@ fn context(
     observed: Observed,
 ) -> Shared {
     let name = config.node_name.clone();
-    let events = Events(Recorder::new(client.clone(), "kubelet", name.clone()));
     let of_field = |field: String| InformerScope {
         field_selector: Some(field),
         ..Default::default()
@@ -306,6 +305,10 @@ fn context(
     }
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
     let node = informers.informer_with::<Node>(of_field(format!("metadata.name={name}")));
+    let events = Events {
+        recorder: Recorder::new(client.clone(), "kubelet", name.clone()),
+        node: node.clone(),
+    };
     Arc::new(Context {
         machine,
         pods: informers.informer_with::<Pod>(of_field(format!("spec.nodeName={name}"))),

@@ -48,7 +48,11 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
     let runtime = Runtime::connect(&socket, settings.runtime_request_timeout)
         .await
         .unwrap();
-    let events = Events(Recorder::new(client.clone(), "kubelet", "n1"));
+    let node = Informer::new();
+    let events = Events {
+        recorder: Recorder::new(client.clone(), "kubelet", "n1"),
+        node: node.clone(),
+    };
     let config = Config {
         node_name: "n1".into(),
         data_dir: dir.to_owned(),
@@ -56,7 +60,6 @@ pub(crate) async fn context(client: kube::Client, config: Config, dir: &Path) ->
     };
     let machine = crate::node::Machine::detect(dir, "fake://1");
     let allocations = Allocations::new(config.pods_dir(), machine.room(&config));
-    let node = Informer::new();
     let users = crate::users::Users::unrestricted(config.pods_dir());
     Arc::new(Context {
         machine,

@@ -259,7 +259,7 @@ fn tell(
     let events = &target.ctx.events;
     events.pod(target.pod, kind, reason, note);
     events
-        .0
+        .recorder
         .event(&claim.object_ref(&()), kind, reason, "", note);
 }
 
