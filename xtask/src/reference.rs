@@ -11,7 +11,7 @@ pub mod component;
 pub mod components;
 mod containerd;
 pub mod exchange;
-mod host;
+pub mod host;
 mod init;
 pub mod pki;
 mod runtime;

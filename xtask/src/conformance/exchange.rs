@@ -18,11 +18,18 @@ use nix::{
 use crate::{
     go,
     progress::step,
-    reference::{Part, exchange},
+    reference::{
+        Part,
+        component::{KUBECTL, NODE},
+        exchange,
+        host::{self, Settings},
+    },
 };
 
 /// Name of the network namespace of upstream's cluster with a part of ours, and of its control groups.
 const NAME: &str = "knarr-exchange";
+/// Until the node of upstream's kubelet is ready in a cluster of ours.
+const NODE_DEADLINE: Duration = Duration::from_secs(180);
 /// Until upstream's cluster is ready: it imports the suite's images.
 const READY_DEADLINE: Duration = Duration::from_secs(600);
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
@@ -56,8 +63,8 @@ impl Upstream {
         let process = command.spawn().context("cannot start upstream's cluster")?;
         let mut this = Self { process, dir };
         step("starting upstream's cluster with a part of ours", || {
-            eventually(READY_DEADLINE, "upstream's cluster is ready", || {
-                this.check()?;
+            let what = "upstream's cluster is ready";
+            while_running(READY_DEADLINE, what, &mut this, Self::check, || {
                 let text = fs::read_to_string(&printed)?;
                 ensure!(text.contains("upstream is ready"), "it is not");
                 Ok(())
@@ -97,6 +104,8 @@ impl Drop for Upstream {
 pub struct Theirs {
     process: Child,
     log: PathBuf,
+    /// A kubelet changes them.
+    _settings: Option<Settings>,
 }
 
 impl Theirs {
@@ -109,14 +118,21 @@ impl Theirs {
         fs::create_dir_all(&dir)?;
         let kubeconfig = dir.join("kubeconfig");
         write_kubeconfig(cluster, part, &kubeconfig)?;
+        let group = cluster.cgroup_root();
         let arguments = exchange::theirs(
             part,
             &exchange::Place {
                 dir: &dir,
                 data_dir: &cluster.data_dir(),
+                cgroup_root: &group,
                 kubeconfig: &kubeconfig,
             },
         )?;
+        let is_kubelet = part == Part::Kubelet;
+        if is_kubelet {
+            host::make_groups(group.trim_start_matches('/'))?;
+        }
+        let settings = is_kubelet.then(|| Settings::keep(&dir)).transpose()?;
         // Kept after the cluster.
         let log = target_dir().join(format!("conformance/theirs-{}.log", part.name()));
         let file = File::create(&log)?;
@@ -128,7 +144,37 @@ impl Theirs {
             .stderr(file)
             .spawn()
             .context("cannot start upstream's program")?;
-        Ok(Self { process, log })
+        let mut this = Self {
+            process,
+            log,
+            _settings: settings,
+        };
+        if is_kubelet {
+            step("waiting for its node", || this.node_is_ready(cluster))?;
+        }
+        Ok(this)
+    }
+
+    fn node_is_ready(&mut self, cluster: &Cluster) -> Result<()> {
+        let log = self.log.clone();
+        while_running(
+            NODE_DEADLINE,
+            "the node is ready",
+            self,
+            Self::check,
+            || {
+                let mut kubectl = cluster.command(KUBECTL.path());
+                kubectl.arg("--kubeconfig").arg(cluster.kubeconfig()).args([
+                    "wait",
+                    "--for=condition=Ready",
+                    "--timeout=1s",
+                    "node",
+                    NODE,
+                ]);
+                run(kubectl, COMMAND_DEADLINE)?.success().map(drop)
+            },
+        )
+        .with_context(|| tail(&fs::read_to_string(&log).unwrap_or_default()))
     }
 
     /// An error when it has ended.
@@ -162,6 +208,26 @@ fn write_kubeconfig(cluster: &Cluster, part: Part, path: &Path) -> Result<()> {
         .arg("--output")
         .arg(path);
     run(command, COMMAND_DEADLINE)?.success().map(drop)
+}
+
+/// Waits for something, but no longer than what it is expected of runs.
+fn while_running<T>(
+    deadline: Duration,
+    what: &str,
+    of: &mut T,
+    check: impl Fn(&mut T) -> Result<()>,
+    mut look: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let mut ended = Ok(());
+    eventually(deadline, what, || {
+        ended = check(of);
+        match ended {
+            Ok(()) => look(),
+            // Waiting on leads nowhere.
+            Err(_) => Ok(()),
+        }
+    })?;
+    ended
 }
 
 /// Asks a process to end, and ends it when it does not.

@@ -85,11 +85,27 @@ pub struct KubeletPlace<'a> {
     pub resolver: &'a Path,
 }
 
-pub fn kubelet_config(place: &KubeletPlace<'_>) -> Value {
-    let endpoint = format!("unix://{}", place.endpoint.display());
+/// What a kubelet is told about full disks, ours and upstream's alike.
+pub fn disk_config() -> Value {
     json!({
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
+        // Images that were imported cannot be pulled again: a full disk must not cost them.
+        "imageGCHighThresholdPercent": 100,
+        "imageGCLowThresholdPercent": 99,
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+            "nodefs.inodesFree": "1%",
+            "imagefs.available": "1%",
+            "imagefs.inodesFree": "1%",
+        },
+    })
+}
+
+pub fn kubelet_config(place: &KubeletPlace<'_>) -> Value {
+    let endpoint = format!("unix://{}", place.endpoint.display());
+    let more = json!({
         "authentication": {
             "anonymous": {"enabled": false},
             "webhook": {"enabled": true, "cacheTTL": "0s"},
@@ -104,17 +120,12 @@ pub fn kubelet_config(place: &KubeletPlace<'_>) -> Value {
         "failCgroupV1": false,
         "failSwapOn": false,
         "resolvConf": place.resolver,
-        // Images that were imported cannot be pulled again: a full disk must not cost them.
-        "imageGCHighThresholdPercent": 100,
-        "imageGCLowThresholdPercent": 99,
-        "evictionHard": {
-            "memory.available": "100Mi",
-            "nodefs.available": "1%",
-            "nodefs.inodesFree": "1%",
-            "imagefs.available": "1%",
-            "imagefs.inodesFree": "1%",
-        },
-    })
+    });
+    let mut config = disk_config();
+    if let (Some(config), Value::Object(more)) = (config.as_object_mut(), more) {
+        config.extend(more);
+    }
+    config
 }
 
 pub fn proxy_config(own: &Path, cluster_cidr: &str) -> Value {

@@ -11,7 +11,7 @@ use super::{
     component::{
         API_SERVER, CLUSTER_CIDR, CONTROLLER_MANAGER, Component, DNS_IP, KUBECTL, KUBELET,
         KubeletPlace, LEADER, LOGS, NODE, PROXY, RESOLVER, SCHEDULER, SERVICE_CIDR, component,
-        config, flag, kubeconfig, kubelet_config, proxy_config,
+        config, disk_config, flag, kubeconfig, kubelet_config, proxy_config,
     },
     containerd::{self, containerd},
     exchange::{self, Part},
@@ -213,6 +213,7 @@ pub fn configure(dir: &Path, name: &str, images: &[String]) -> Result<()> {
         resolver: &config(dir, RESOLVER),
     });
     write(dir, "kubelet.json", &kubelet)?;
+    write(dir, exchange::OUR_KUBELET_CONFIG, &disk_config())?;
     let proxy = proxy_config(&kubeconfig(dir, "proxy"), CLUSTER_CIDR);
     write(dir, "proxy.json", &proxy)?;
     // Names of no cluster are nobody's: there is no way out.

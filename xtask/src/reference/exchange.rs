@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     component::{self, Component, config, flag, kubeconfig, named},
-    containerd, pki,
+    containerd, host, pki,
 };
 use crate::go::Program;
 
@@ -26,6 +26,9 @@ pub enum Part {
     Kubelet,
     Proxy,
 }
+
+/// What our kubelet reads, below the configurations.
+pub const OUR_KUBELET_CONFIG: &str = "knarr-kubelet.json";
 
 /// What ours keep, below the cluster's directory.
 pub const FOLDERS: [&str; 2] = ["knarr-kubelet", "knarr-proxy"];
@@ -91,9 +94,12 @@ pub fn ours(part: Part, dir: &Path, group: &str) -> Result<Component> {
                     containerd::socket(dir).display()
                 ),
                 flag("data-dir", dir.join(FOLDERS[0])),
+                flag("kubelet-config", config(dir, OUR_KUBELET_CONFIG)),
                 flag("node-ip", NODE_IP),
                 flag("node-name", component::NODE),
                 flag("resolv-conf", config(dir, component::RESOLVER)),
+                // The cluster's own there, and short enough for sockets wherever the cluster is kept.
+                flag("root-dir", host::KUBELET),
                 flag("service-cluster-ip-range", component::SERVICE_CIDR),
             ],
         ),
@@ -141,6 +147,8 @@ pub struct Place<'a> {
     pub dir: &'a Path,
     /// The cluster's.
     pub data_dir: &'a Path,
+    /// The control group below which pods are.
+    pub cgroup_root: &'a str,
     pub kubeconfig: &'a Path,
 }
 
@@ -190,6 +198,7 @@ pub fn theirs(part: Part, place: &Place<'_>) -> Result<Vec<String>> {
             fs::write(&path, kubelet_config(place)?.to_string())?;
             arguments.extend(own(&["kubeconfig"]));
             arguments.extend([
+                flag("cert-dir", place.dir.join("certificates")),
                 flag("config", path),
                 flag("root-dir", place.dir.join("kubelet")),
                 format!("--hostname-override={}", component::NODE),
@@ -207,10 +216,12 @@ fn kubelet_config(place: &Place<'_>) -> Result<Value> {
     let mut config = component::kubelet_config(&component::KubeletPlace {
         endpoint: &socket,
         client_ca: &place.data_dir.join("pki/ca.crt"),
-        cgroup_root: "/",
+        cgroup_root: place.cgroup_root,
         cluster_dns: OUR_DNS_IP,
         resolver: &resolver,
     });
+    // Our API server calls no kubelet whose certificate is not of the cluster's authority.
+    config["serverTLSBootstrap"] = json!(true);
     config["podLogsDir"] = json!(place.dir.join("pod-logs"));
     Ok(config)
 }

@@ -11,11 +11,13 @@ use std::{
 use anyhow::{Context, Result};
 use knarr_testkit::Network;
 
+/// Where a kubelet keeps its pods.
+pub const KUBELET: &str = "/var/lib/kubelet";
 /// Paths that upstream's programs have written into them. In the cluster's mount namespace they are its own.
 pub const PRIVATE: [&str; 5] = [
     "/etc/kubernetes",
     "/run/containerd",
-    "/var/lib/kubelet",
+    KUBELET,
     "/var/log/containers",
     "/var/log/pods",
 ];
@@ -122,6 +124,25 @@ pub fn hierarchies() -> BTreeSet<PathBuf> {
             fields.next()?.starts_with("cgroup").then(|| place.into())
         })
         .collect()
+}
+
+/// The kernel's settings as they were; they are so again when this is dropped.
+pub struct Settings(PathBuf);
+
+impl Settings {
+    /// Notes them in a directory.
+    pub fn keep(dir: &Path) -> Result<Self> {
+        keep_settings(dir)?;
+        Ok(Self(dir.to_owned()))
+    }
+}
+
+impl Drop for Settings {
+    fn drop(&mut self) {
+        if let Err(error) = restore_settings(&self.0) {
+            eprintln!("the kernel's settings are not as they were: {error:#}");
+        }
+    }
 }
 
 /// Notes the kernel's settings, so that they can be as they were also when this process was killed meanwhile.
