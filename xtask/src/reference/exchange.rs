@@ -27,6 +27,8 @@ pub enum Part {
     Proxy,
 }
 
+/// The certificate of upstream's kubelet's server.
+const SERVER: &str = "kubelet-server";
 /// What our kubelet reads, below the configurations.
 pub const OUR_KUBELET_CONFIG: &str = "knarr-kubelet.json";
 
@@ -220,8 +222,10 @@ fn kubelet_config(place: &Place<'_>) -> Result<Value> {
         cluster_dns: OUR_DNS_IP,
         resolver: &resolver,
     });
-    // Our API server calls no kubelet whose certificate is not of the cluster's authority.
-    config["serverTLSBootstrap"] = json!(true);
+    // Our API server calls no kubelet whose certificate is not of the cluster's authority, which gives its own name to no node that asks.
+    pki::kubelet_server(place.dir, SERVER, &place.data_dir.join("pki"))?;
+    config["tlsCertFile"] = json!(place.dir.join(format!("{SERVER}.crt")));
+    config["tlsPrivateKeyFile"] = json!(place.dir.join(format!("{SERVER}.key")));
     config["podLogsDir"] = json!(place.dir.join("pod-logs"));
     Ok(config)
 }

@@ -67,6 +67,22 @@ pub fn make(dir: &Path) -> Result<()> {
     write(&folder, "sa.pub", &tokens.pair.public_key_pem())
 }
 
+/// Makes a certificate of a kubelet's server in a cluster of ours, and its key, below `folder`: `name` with the endings `crt` and
+/// `key`. `authority` is the folder of the cluster's.
+pub fn kubelet_server(folder: &Path, name: &str, authority: &Path) -> Result<()> {
+    let read = |file: &str| {
+        let path = authority.join(file);
+        fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let signer = KeyPair::from_pem(&read("ca.key")?)?;
+    let authority = Authority {
+        folder,
+        issuer: Issuer::from_ca_cert_pem(&read("ca.crt")?, signer)?,
+    };
+    let user = format!("system:node:{NODE}");
+    authority.issue(name, &user, Some("system:nodes"), &[NODE, NODE_IP])
+}
+
 /// A key, and its file.
 struct Key {
     pair: KeyPair,
@@ -204,4 +220,33 @@ fn write(folder: &Path, file: &str, text: &str) -> Result<()> {
         &path,
         fs::Permissions::from_mode(0o600),
     )?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kubelets_server_is_the_nodes_by_the_word_of_the_authority() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path();
+        let key = KeyPair::generate().unwrap();
+        let mut params = named("knarr", None);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let own = params.self_signed(&key).unwrap();
+        write(dir, "ca.crt", &own.pem()).unwrap();
+        write(dir, "ca.key", &key.serialize_pem()).unwrap();
+        kubelet_server(dir, "server", dir).unwrap();
+        let path = |file: &str| dir.join(file).display().to_string();
+        let (ca, server) = (path("ca.crt"), path("server.crt"));
+        openssl(&["verify", "-CAfile", &ca, &server], "").unwrap();
+        let shown = openssl(&["x509", "-in", &server, "-noout", "-text"], "").unwrap();
+        for wanted in [
+            "O = system:nodes, CN = system:node:node",
+            "DNS:node, IP Address:192.0.2.1",
+            "TLS Web Server Authentication",
+        ] {
+            assert!(shown.contains(wanted), "{wanted}: {shown}");
+        }
+    }
 }
