@@ -45,6 +45,19 @@ pub(crate) fn optional(
     }
 }
 
+/// As [`optional`], of a field whose Go type is a pointer: who says "" has said something.
+pub(crate) fn optional_pointer(
+    errors: &mut ErrorList,
+    owner: &Value,
+    field: &'static str,
+    path: &Path,
+    rule: Rule,
+) {
+    if let Some(text) = owner.get(field).and_then(Value::as_str) {
+        each(errors, &path.child(field), text, rule(text));
+    }
+}
+
 /// A field of `owner` that must be there, and whose text follows a rule.
 pub(crate) fn required(
     errors: &mut ErrorList,

@@ -2,7 +2,7 @@
 
 mod addresses;
 
-pub use self::addresses::{cidr, ip, lenient_ip};
+pub use self::addresses::{canonical_ip, cidr, ip, lenient_cidr, lenient_ip};
 
 /// What a generated name's random part is made of: no vowels, so that no words appear, and no `0`, `1`, `3`.
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";

@@ -122,7 +122,8 @@ fn validate_subset(subset: &Value, path: &Path, errors: &mut ErrorList) {
             let ip = str_at(address, &["ip"]);
             validate::each(errors, &path.child("ip"), ip, names::ip(ip));
             validate::optional(errors, address, "hostname", &path, names::dns1123_label);
-            validate::optional(errors, address, "nodeName", &path, names::dns1123_subdomain);
+            let node = names::dns1123_subdomain;
+            validate::optional_pointer(errors, address, "nodeName", &path, node);
             validate::non_special_ip(errors, &path.child("ip"), ip);
         }
     }
@@ -135,7 +136,7 @@ fn validate_subset(subset: &Value, path: &Path, errors: &mut ErrorList) {
         validate::optional(errors, port, "name", &path, names::dns1123_label);
         validate::port(errors, &path.child("port"), i64_at(port, &["port"]));
         validate::protocol(errors, port, &path);
-        validate::optional(errors, port, "appProtocol", &path, names::qualified_name);
+        validate::optional_pointer(errors, port, "appProtocol", &path, names::qualified_name);
     }
 }
 

@@ -1,6 +1,6 @@
 //! EndpointSlice.
 
-use std::{collections::HashSet, net::IpAddr};
+use std::collections::HashSet;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
@@ -75,35 +75,32 @@ impl Strategy for EndpointSlice {
 
     fn validate_create(&self, object: &Value) -> ErrorList {
         let mut errors = ErrorList::new();
-        let address_type = str_at(object, &["addressType"]);
         validate::one_of(
             &mut errors,
             &Path::new("addressType"),
-            address_type,
+            str_at(object, &["addressType"]),
             &["FQDN", "IPv4", "IPv6"],
             true,
         );
-        let endpoints = list_at(object, &["endpoints"]);
-        let path = Path::new("endpoints");
-        if endpoints.len() > MAX_ENDPOINTS {
-            errors.push(Error::too_many(&path, endpoints.len(), MAX_ENDPOINTS));
-        } else {
-            for (index, endpoint) in endpoints.iter().enumerate() {
-                validate_endpoint(endpoint, address_type, &path.index(index), &mut errors);
-            }
-        }
+        validate_endpoints(object, &mut errors);
         validate_ports(list_at(object, &["ports"]), &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = self.validate_create(new);
-        validate::declared_immutable(
-            &mut errors,
-            &Path::new("addressType"),
-            new.get("addressType"),
-            old.get("addressType"),
-        );
+        let mut errors = ErrorList::new();
+        let path = Path::new("addressType");
+        let (now, before) = (new.get("addressType"), old.get("addressType"));
+        if str_at(new, &["addressType"]).is_empty() {
+            errors.push(Error::required(&path, ""));
+        }
+        // Another type is told to be none that may follow, whatever it is.
+        validate::declared_immutable(&mut errors, &path, now, before);
+        // Those that are stored may have been made under other rules.
+        if !tree::same(new.get("endpoints"), old.get("endpoints")) {
+            validate_endpoints(new, &mut errors);
+        }
+        validate_ports(list_at(new, &["ports"]), &mut errors);
         errors
     }
 
@@ -176,22 +173,34 @@ impl Strategy for EndpointSlice {
     }
 }
 
+fn validate_endpoints(object: &Value, errors: &mut ErrorList) {
+    let address_type = str_at(object, &["addressType"]);
+    let endpoints = list_at(object, &["endpoints"]);
+    let path = Path::new("endpoints");
+    if endpoints.len() > MAX_ENDPOINTS {
+        errors.push(Error::too_many(&path, endpoints.len(), MAX_ENDPOINTS));
+        return;
+    }
+    for (index, endpoint) in endpoints.iter().enumerate() {
+        validate_endpoint(endpoint, address_type, &path.index(index), errors);
+    }
+}
+
 fn validate_endpoint(endpoint: &Value, address_type: &str, path: &Path, errors: &mut ErrorList) {
     let addresses = list_at(endpoint, &["addresses"]);
     let list_path = path.child("addresses");
     if addresses.is_empty() {
-        errors.push(Error::required(
-            &list_path,
-            "must contain at least 1 address",
-        ));
+        errors.push(Error::required(&list_path, ""));
     } else if addresses.len() > MAX_ADDRESSES {
         errors.push(Error::too_many(&list_path, addresses.len(), MAX_ADDRESSES));
     }
-    for (index, address) in addresses.iter().filter_map(Value::as_str).enumerate() {
-        validate_address(address, address_type, &list_path.index(index), errors);
+    for (index, address) in addresses.iter().enumerate() {
+        // One that is null is empty.
+        let address = address.as_str().unwrap_or_default();
+        validate_address(address, address_type, &list_path, index, errors);
     }
-    validate::optional(errors, endpoint, "nodeName", path, names::dns1123_subdomain);
-    validate::optional(errors, endpoint, "hostname", path, names::dns1123_label);
+    validate::optional_pointer(errors, endpoint, "nodeName", path, names::dns1123_subdomain);
+    validate::optional_pointer(errors, endpoint, "hostname", path, names::dns1123_label);
     let path = path.child("hints");
     validate_hints(endpoint, "forZones", names::label_value, &path, errors);
     validate_hints(
@@ -227,39 +236,53 @@ fn validate_hints(
     }
 }
 
-fn validate_address(address: &str, address_type: &str, path: &Path, errors: &mut ErrorList) {
-    let parsed = address.parse::<IpAddr>();
-    match address_type {
-        "IPv4" | "IPv6" => {
-            let fits = match parsed {
-                Ok(IpAddr::V4(_)) => address_type == "IPv4",
-                Ok(IpAddr::V6(_)) => address_type == "IPv6",
-                Err(_) => false,
-            };
-            if !fits {
-                errors.push(Error::invalid(
-                    path,
-                    address,
-                    format!("must be a valid {address_type} address"),
-                ));
-            }
-            validate::non_special_ip(errors, path, address);
-        }
-        "FQDN" => {
-            let name = address.strip_suffix('.').unwrap_or(address);
-            let messages = names::dns1123_subdomain(name);
-            if !messages.is_empty() {
-                errors.push(Error::invalid(path, name, messages.join(",")));
-            } else if !name.contains('.') {
-                errors.push(Error::invalid(
-                    path,
-                    name,
-                    "should be a domain with at least two segments separated by dots",
-                ));
-            }
-        }
-        _ => {}
+fn validate_address(
+    address: &str,
+    address_type: &str,
+    list_path: &Path,
+    index: usize,
+    errors: &mut ErrorList,
+) {
+    let path = list_path.index(index);
+    let (messages, is_other_family) = match address_type {
+        "IPv4" => (names::ip(address), address.contains(':')),
+        "IPv6" => (names::canonical_ip(address), !address.contains(':')),
+        "FQDN" => return validate_domain(address, &path, errors),
+        _ => return,
+    };
+    if !messages.is_empty() {
+        validate::each(errors, &path, address, messages);
+        return;
     }
+    if is_other_family {
+        // Upstream names the list.
+        let why = format!("must be an {address_type} address");
+        errors.push(Error::invalid(list_path, address, why));
+    }
+    validate::non_special_ip(errors, &path, address);
+}
+
+fn validate_domain(address: &str, path: &Path, errors: &mut ErrorList) {
+    if address.is_empty() {
+        errors.push(Error::required(path, ""));
+        return;
+    }
+    let name = address.strip_suffix('.').unwrap_or(address);
+    let messages = names::dns1123_subdomain(name);
+    if !messages.is_empty() {
+        errors.push(Error::invalid(path, name, messages.join(",")));
+        return;
+    }
+    if !name.contains('.') {
+        let why = "should be a domain with at least two segments separated by dots";
+        errors.push(Error::invalid(path, name, why));
+        return;
+    }
+    let wrong = name.split('.').find_map(|label| {
+        let messages = names::dns1123_label(label);
+        (!messages.is_empty()).then(|| Error::invalid(path, label, messages.join(",")))
+    });
+    errors.extend(wrong);
 }
 
 fn validate_ports(ports: &[Value], errors: &mut ErrorList) {
@@ -277,6 +300,6 @@ fn validate_ports(ports: &[Value], errors: &mut ErrorList) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
         validate::protocol(errors, port, &path);
-        validate::optional(errors, port, "appProtocol", &path, names::qualified_name);
+        validate::optional_pointer(errors, port, "appProtocol", &path, names::qualified_name);
     }
 }

@@ -15,6 +15,20 @@ pub fn ip(value: &str) -> Vec<String> {
     vec![message.to_owned()]
 }
 
+/// The same, in the one form that programs write it in: the rule of fields that are new enough to ask for it.
+pub fn canonical_ip(value: &str) -> Vec<String> {
+    let messages = ip(value);
+    if !messages.is_empty() {
+        return messages;
+    }
+    match value.parse::<IpAddr>().map(|ip| ip.to_string()) {
+        Ok(canonical) if canonical != value => {
+            vec![format!("must be in canonical form ({canonical:?})")]
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// An IP address as upstream's lenient parser reads it.
 pub fn lenient_ip(value: &str) -> Option<IpAddr> {
     without_leading_zeros(value).parse().ok()
@@ -31,6 +45,12 @@ pub fn cidr(value: &str) -> Vec<String> {
         None => "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)",
     };
     vec![message.to_owned()]
+}
+
+/// A range as upstream's lenient parser reads it: the address that it begins with.
+pub fn lenient_cidr(value: &str) -> Option<IpAddr> {
+    cidr_form(value)?;
+    lenient_ip(value.split_once('/')?.0)
 }
 
 enum CidrForm {
