@@ -135,12 +135,18 @@ fn spec_errors() {
         "ttlSecondsAfterFinished": -1, "backoffLimitPerIndex": -1, "maxFailedIndexes": -1,
     })));
     expect![[r#"
-        spec.backoffLimitPerIndex: Required value: must be set when maxFailedIndexes is set
+        spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified
         spec.managedBy: Invalid value: "mine": must be a domain-prefixed path (such as "acme.io/foo")
         spec.completionMode: Unsupported value: "Some": supported values: "NonIndexed", "Indexed"
         spec.podReplacementPolicy: Unsupported value: "Never": supported values: "Failed", "TerminatingOrFailed""#]].assert_eq(&check(json!({
         "maxFailedIndexes": 1, "managedBy": "mine", "completionMode": "Some", "podReplacementPolicy": "Never",
     })));
+    expect![[r#"spec.podReplacementPolicy: Unsupported value: "": supported values: "Failed", "TerminatingOrFailed""#]].assert_eq(&check(json!({"podReplacementPolicy": ""})));
+    let rules = json!([{"action": "Ignore", "onPodConditions": [{"type": "A", "status": "True"}]}]);
+    expect![[r#"spec.podReplacementPolicy: Unsupported value: "": supported values: "Failed""#]]
+        .assert_eq(&check(
+            json!({"podReplacementPolicy": "", "podFailurePolicy": {"rules": rules}}),
+        ));
     expect![[r#"
         spec.managedBy: Invalid value: "A.com": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
         spec.managedBy: Invalid value: "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx?": Invalid path (regex used for validation is '[A-Za-z0-9/\-._~%!$&'()*+,;=:]+')

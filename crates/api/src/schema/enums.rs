@@ -27,8 +27,19 @@ pub fn add_empty_values(
     let said: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
     errors.extend(found.into_iter().filter(|error| {
         let is_stored = stored.as_ref().is_some_and(|stored| stored.contains(error));
-        !is_stored && !said.contains(&error.field)
+        let is_said = said.contains(&error.field) || said.contains(&of_whole_list(&error.field));
+        !is_stored && !is_said
     }));
+}
+
+/// `a[0].b[1].c` as `a[0].b.c`: how upstream tells what is wrong with the items of some lists.
+fn of_whole_list(field: &str) -> String {
+    let shortened = || {
+        let (owner, name) = field.rsplit_once('.')?;
+        let (list, _) = owner.strip_suffix(']')?.rsplit_once('[')?;
+        Some(format!("{list}.{name}"))
+    };
+    shortened().unwrap_or_default()
 }
 
 fn empty_values(definition: &str, object: &Value) -> ErrorList {

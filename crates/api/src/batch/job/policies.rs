@@ -22,12 +22,17 @@ const MAX_SUCCESS_RULES: usize = 20;
 const MAX_INDEXES_BYTES: usize = 64 * 1024;
 
 pub(super) fn validate_replacement(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let policy = str_at(spec, &["podReplacementPolicy"]);
+    let Some(policy) = spec.get("podReplacementPolicy").and_then(Value::as_str) else {
+        return;
+    };
     let supported: &[&str] = match struct_at(spec, &["podFailurePolicy"]) {
         Some(_) => &["Failed"],
         None => &["Failed", "TerminatingOrFailed"],
     };
-    validate::one_of(errors, path, policy, supported, false);
+    // A pointer in Go: "" is a policy, too, and none of these.
+    if !supported.contains(&policy) {
+        errors.push(Error::not_supported(path, policy, supported));
+    }
 }
 
 pub(super) fn validate_failure(spec: &Value, path: &Path, errors: &mut ErrorList) {

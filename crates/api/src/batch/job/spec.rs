@@ -60,7 +60,7 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if number("maxFailedIndexes").is_some() && number("backoffLimitPerIndex").is_none() {
         errors.push(Error::required(
             &path.child("backoffLimitPerIndex"),
-            "must be set when maxFailedIndexes is set",
+            "when maxFailedIndexes is specified",
         ));
     }
     if let Some(manager) = spec.get("managedBy").and_then(Value::as_str) {

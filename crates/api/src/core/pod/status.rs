@@ -1,5 +1,7 @@
 //! What updates of a pod's status may say.
 
+use std::collections::HashSet;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
@@ -14,12 +16,9 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
     let mut errors = ErrorList::new();
     let path = Path::new("status");
     validate_conditions(new, &mut errors);
-    let nominated = str_at(new, &["status", "nominatedNodeName"]);
-    if !nominated.is_empty() && nominated != str_at(old, &["status", "nominatedNodeName"]) {
-        let messages = names::dns1123_subdomain(nominated);
-        let path = path.child("nominatedNodeName");
-        validate::each(&mut errors, &path, nominated, messages);
-    }
+    validate_nomination(new, old, &path.child("nominatedNodeName"), &mut errors);
+    let status = new.get("status").unwrap_or(&Value::Null);
+    validate_generation(status, &path, &mut errors);
     validate::immutable(
         &mut errors,
         &path.child("qosClass"),
@@ -33,16 +32,67 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
         validate_transitions(new, old, "initContainerStatuses", init, &mut errors);
     }
     validate_transitions(new, old, "ephemeralContainerStatuses", None, &mut errors);
-    validate_ips(new, "podIPs", &mut errors);
-    validate_ips(new, "hostIPs", &mut errors);
+    validate_claims(new, &path.child("resourceClaimStatuses"), &mut errors);
+    validate_ips(new, old, "podIPs", &mut errors);
+    validate_first(new, "podIP", "podIPs", &mut errors);
+    validate_ips(new, old, "hostIPs", &mut errors);
+    validate_first(new, "hostIP", "hostIPs", &mut errors);
     errors
 }
 
-/// Conditions of others than Kubernetes have qualified names. Upstream reports them under metadata.
+/// The node that the scheduler makes room on.
+fn validate_nomination(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) {
+    let of = |pod| str_at(pod, &["status", "nominatedNodeName"]);
+    let nominated = of(new);
+    if nominated.is_empty() || nominated == of(old) {
+        return;
+    }
+    validate::each(errors, path, nominated, names::dns1123_subdomain(nominated));
+    if !str_at(old, &["spec", "nodeName"]).is_empty() {
+        let why = "may not be set on pods that are already bound to a node";
+        errors.push(Error::forbidden(path, why));
+    }
+}
+
+fn validate_generation(owner: &Value, path: &Path, errors: &mut ErrorList) {
+    let generation = i64_at(owner, &["observedGeneration"]).unwrap_or_default();
+    if generation < 0 {
+        let why = "must be a non-negative integer";
+        errors.push(Error::invalid(
+            &path.child("observedGeneration"),
+            generation,
+            why,
+        ));
+    }
+}
+
+/// Claims that were made for those that the spec names.
+fn validate_claims(pod: &Value, path: &Path, errors: &mut ErrorList) {
+    let claims = list_at(pod, &["spec", "resourceClaims"]).iter();
+    let known: HashSet<&str> = claims.map(|claim| str_at(claim, &["name"])).collect();
+    let mut seen = HashSet::new();
+    let statuses = list_at(pod, &["status", "resourceClaimStatuses"]);
+    for (index, status) in statuses.iter().enumerate() {
+        let path = path.index(index);
+        let (name, name_path) = (str_at(status, &["name"]), path.child("name"));
+        if !known.contains(name) {
+            let why = "must match the name of an entry in `spec.resourceClaims`";
+            errors.push(Error::invalid(&name_path, name, why));
+        }
+        if !seen.insert(name) {
+            errors.push(Error::duplicate(&name_path, name));
+        }
+        let rule = names::dns1123_subdomain;
+        validate::optional_pointer(errors, status, "resourceClaimName", &path, rule);
+    }
+}
+
+/// Conditions of others than Kubernetes have qualified names.
 fn validate_conditions(pod: &Value, errors: &mut ErrorList) {
-    let path = Path::new("metadata").child("conditions");
+    let path = Path::new("status").child("conditions");
     let conditions = list_at(pod, &["status", "conditions"]);
     for (index, condition) in conditions.iter().enumerate() {
+        validate_generation(condition, &path.index(index), errors);
         let kind = str_at(condition, &["type"]);
         if !matches!(kind, "PodScheduled" | "Ready" | "Initialized") {
             let path = path.index(index).child("Type");
@@ -51,24 +101,24 @@ fn validate_conditions(pod: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// Addresses of the pod or of its host: one of each family, and for the host the first as in `hostIP`.
-fn validate_ips(pod: &Value, list: &'static str, errors: &mut ErrorList) {
+/// Addresses of the pod or of its host: one of each family. Those that are stored may have been made under other rules.
+fn validate_ips(new: &Value, old: &Value, list: &'static str, errors: &mut ErrorList) {
     let path = Path::new("status").child(list);
-    let all = list_at(pod, &["status", list]);
-    let ips: Vec<&str> = all.iter().map(|ip| str_at(ip, &["ip"])).collect();
-    let Some(first) = ips.first() else { return };
-    if list == "hostIPs" && *first != str_at(pod, &["status", "hostIP"]) {
-        errors.push(Error::invalid(
-            &path.index(0).child("ip"),
-            *first,
-            "must be equal to `hostIP`",
-        ));
-    }
+    let of = |pod| -> Vec<&str> {
+        let ips = list_at(pod, &["status", list]).iter();
+        ips.map(|ip| str_at(ip, &["ip"])).collect()
+    };
+    let (ips, stored) = (of(new), of(old));
     for (index, ip) in ips.iter().enumerate() {
-        validate::each(errors, &path.index(index), ip, names::ip(ip));
+        if !stored.contains(ip) {
+            validate::each(errors, &path.index(index), ip, names::ip(ip));
+        }
+    }
+    if ips.len() < 2 {
+        return;
     }
     let unreadable = ips.iter().position(|ip| names::lenient_ip(ip).is_none());
-    if let Some(index) = unreadable.filter(|_| ips.len() > 1) {
+    if let Some(index) = unreadable {
         let why = format!(
             "failed to check for dual stack with error:invalid IP[{index}]: {}",
             ips[index]
@@ -77,17 +127,27 @@ fn validate_ips(pod: &Value, list: &'static str, errors: &mut ErrorList) {
     }
     let six = |ip: &&str| ip.contains(':');
     let is_pair = unreadable.is_none() && ips.len() == 2 && six(&ips[0]) != six(&ips[1]);
-    if ips.len() > 1 && !is_pair {
+    if !is_pair {
         errors.push(Error::invalid(
             &path,
-            all.to_vec(),
+            list_at(new, &["status", list]).to_vec(),
             "may specify no more than one IP for each IP family",
         ));
     }
-    for (index, ip) in ips.iter().enumerate() {
-        if ips[..index].contains(ip) {
-            errors.push(Error::duplicate(&path.index(index), all[index].clone()));
-        }
+}
+
+/// The address of old clients is the first of those of newer ones. That of a pod is there when they are.
+fn validate_first(pod: &Value, one: &'static str, list: &'static str, errors: &mut ErrorList) {
+    let path = Path::new("status").child(list);
+    let all = list_at(pod, &["status", list]);
+    let ip = str_at(pod, &["status", one]);
+    let first = all.first().map(|first| str_at(first, &["ip"]));
+    if one == "podIP" && ip.is_empty() != first.is_none() {
+        let why = "podIP and podIPs must either both be set or both be unset";
+        errors.push(Error::invalid(&path, all.to_vec(), why));
+    } else if let Some(first) = first.filter(|first| *first != ip) {
+        let why = format!("must be equal to `{one}`");
+        errors.push(Error::invalid(&path.index(0).child("ip"), first, why));
     }
 }
 

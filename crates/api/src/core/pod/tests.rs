@@ -240,7 +240,7 @@ fn refused_containers() {
             spec.containers[0].restartPolicyRules[1].exitCodes.operator: Unsupported value: "Exists": supported values: "In", "NotIn"
             spec.containers[0].restartPolicyRules[2].action: Unsupported value: "RestartPod": supported values: "Restart", "RestartAllContainers"
             spec.containers[0].restartPolicyRules[2].exitCodes: Required value: must be specified
-            spec.containers[0].restartPolicyRules[3].action: Required value
+            spec.containers[0].restartPolicyRules[3].action: Unsupported value: "": supported values: "Restart", "RestartAllContainers"
             spec.containers[0].restartPolicyRules[3].exitCodes: Required value: must be specified
             spec.containers[0].ports[3].hostPort: Duplicate value: "TCP//5""#]],
     );

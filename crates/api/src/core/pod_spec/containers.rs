@@ -65,7 +65,8 @@ fn validate_containers(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors:
         if !seen.insert(name) {
             errors.push(Error::duplicate(&path.child("name"), name));
         }
-        validate_restarts(container, &path, errors);
+        validate_restart_policy(container, &path, errors);
+        validate_restart_rules(container, &path, errors);
         probes::validate_lifecycle(container, grace(spec), &path, errors);
         probes::validate_probes(container, &path, errors);
     }
@@ -85,7 +86,11 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
         }
         // Init containers run one by one: no conflict between two of them.
         check_host_ports(container, &mut HashSet::new(), &path, errors);
-        validate_restarts(container, &path, errors);
+        validate_restart_policy(container, &path, errors);
+        // Upstream looks at the rules of one that has a policy of its own.
+        if container.get("restartPolicy").is_some_and(Value::is_string) {
+            validate_restart_rules(container, &path, errors);
+        }
         if is_sidecar(container) {
             probes::validate_lifecycle(container, grace(spec), &path, errors);
             probes::validate_probes(container, &path, errors);
@@ -110,17 +115,27 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
 /// What a rule may have done: the container or all of its pod started anew.
 const RESTART_ACTIONS: &[&str] = &["Restart", "RestartAllContainers"];
 
-/// A policy of the container's own, and rules that go before it.
-fn validate_restarts(container: &Value, path: &Path, errors: &mut ErrorList) {
-    let policy = str_at(container, &["restartPolicy"]);
+/// A policy of the container's own, which rules ask for.
+fn validate_restart_policy(container: &Value, path: &Path, errors: &mut ErrorList) {
     let rules = list_at(container, &["restartPolicyRules"]);
     let at = path.child("restartPolicy");
-    if policy.is_empty() && !rules.is_empty() {
-        let why = "must specify restartPolicy when restart rules are used";
-        errors.push(Error::required(&at, why));
-    }
     let policies = &["Always", "Never", "OnFailure"];
-    validate::one_of(errors, &at, policy, policies, false);
+    match container.get("restartPolicy").and_then(Value::as_str) {
+        // A pointer in Go: "" is a policy, too, and none of these.
+        Some(policy) if !policies.contains(&policy) => {
+            errors.push(Error::not_supported(&at, policy, policies));
+        }
+        None if !rules.is_empty() => {
+            let why = "must specify restartPolicy when restart rules are used";
+            errors.push(Error::required(&at, why));
+        }
+        _ => {}
+    }
+}
+
+/// Rules that go before the container's own policy.
+fn validate_restart_rules(container: &Value, path: &Path, errors: &mut ErrorList) {
+    let rules = list_at(container, &["restartPolicyRules"]);
     let path = path.child("restartPolicyRules");
     if rules.len() > MAX_RESTART_RULES {
         errors.push(Error::too_many(&path, rules.len(), MAX_RESTART_RULES));
@@ -128,15 +143,21 @@ fn validate_restarts(container: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, rule) in rules.iter().enumerate() {
         let path = path.index(index);
         let action = str_at(rule, &["action"]);
-        validate::one_of(errors, &path.child("action"), action, RESTART_ACTIONS, true);
+        if !RESTART_ACTIONS.contains(&action) {
+            let path = path.child("action");
+            errors.push(Error::not_supported(&path, action, RESTART_ACTIONS));
+        }
         let path = path.child("exitCodes");
         let Some(codes) = struct_at(rule, &["exitCodes"]) else {
             errors.push(Error::required(&path, "must be specified"));
             continue;
         };
         let operator = str_at(codes, &["operator"]);
-        let at = path.child("operator");
-        validate::one_of(errors, &at, operator, &["In", "NotIn"], true);
+        let operators = &["In", "NotIn"];
+        if !operators.contains(&operator) {
+            let path = path.child("operator");
+            errors.push(Error::not_supported(&path, operator, operators));
+        }
         let values = list_at(codes, &["values"]).len();
         if values > MAX_EXIT_CODES {
             errors.push(Error::too_many(

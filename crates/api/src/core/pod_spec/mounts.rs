@@ -9,8 +9,6 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{files::validate_descending, volumes::Volumes};
-use crate::validate;
-
 /// The mounts and devices of a container.
 pub(super) fn validate_mounts(
     container: &Value,
@@ -87,15 +85,14 @@ fn validate_sub_path(mount: &Value, path: &Path, list: &Path, errors: &mut Error
 }
 
 fn validate_propagation(container: &Value, mount: &Value, list: &Path, errors: &mut ErrorList) {
-    let propagation = str_at(mount, &["mountPropagation"]);
+    let Some(propagation) = mount.get("mountPropagation").and_then(Value::as_str) else {
+        return;
+    };
     let path = list.child("mountPropagation");
-    validate::one_of(
-        errors,
-        &path,
-        propagation,
-        &["Bidirectional", "HostToContainer", "None"],
-        false,
-    );
+    let supported = &["Bidirectional", "HostToContainer", "None"];
+    if !supported.contains(&propagation) {
+        errors.push(Error::not_supported(&path, propagation, supported));
+    }
     if propagation == "Bidirectional" && !bool_at(container, &["securityContext", "privileged"]) {
         errors.push(Error::forbidden(
             &path,

@@ -240,7 +240,7 @@ pub(super) fn validate_resize(
             errors.push(Error::invalid(
                 path,
                 restart,
-                "must be 'NotRequired' when `restartPolicy` is 'Never'",
+                "must be 'NotRequired' when pod `restartPolicy` is 'Never'",
             ));
         }
     }

@@ -83,6 +83,12 @@ pub(crate) fn validate_tolerations(tolerations: &[Value], path: &Path, errors: &
                 "value must be empty when `operator` is 'Exists'",
             )),
             "Exists" => {}
+            // Known, but behind a gate that is off.
+            "Lt" | "Gt" => errors.push(Error::not_supported(
+                &path.child("operator"),
+                operator,
+                &["Equal", "Exists", "Lt", "Gt"],
+            )),
             _ => errors.push(Error::not_supported(
                 &path.child("operator"),
                 operator,

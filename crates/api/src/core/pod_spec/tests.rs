@@ -1,4 +1,5 @@
 mod costs;
+mod restarts;
 
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
@@ -290,7 +291,7 @@ fn containers() {
             "resizePolicy": [{"resourceName": "cpu", "restartPolicy": "RestartContainer"}],
         }]})),
         expect![[
-            r#"spec.containers[0].resizePolicy: Invalid value: "RestartContainer": must be 'NotRequired' when `restartPolicy` is 'Never'"#
+            r#"spec.containers[0].resizePolicy: Invalid value: "RestartContainer": must be 'NotRequired' when pod `restartPolicy` is 'Never'"#
         ]],
     );
 }
@@ -383,20 +384,31 @@ fn statuses() {
         update_errors(&pod::KIND, new, &old, Part::Status)
     };
     expect![[r#"
-        metadata.conditions[1].Type: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        status.conditions[1].Type: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
         status.qosClass: Invalid value: "Guaranteed": field is immutable
         status.podIPs: Invalid value: [{"ip":"10.0.0.1"},{"ip":"10.0.0.1"}]: may specify no more than one IP for each IP family
-        status.podIPs[1]: Duplicate value: {"ip":"10.0.0.1"}
-        status.hostIPs[0].ip: Invalid value: "10.0.0.3": must be equal to `hostIP`
         status.hostIPs[2]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
         status.hostIPs: Internal error: failed to check for dual stack with error:invalid IP[2]: x
-        status.hostIPs: Invalid value: [{"ip":"10.0.0.3"},{"ip":"::1"},{"ip":"x"}]: may specify no more than one IP for each IP family"#]].assert_eq(&change(json!({
+        status.hostIPs: Invalid value: [{"ip":"10.0.0.3"},{"ip":"::1"},{"ip":"x"}]: may specify no more than one IP for each IP family
+        status.hostIPs[0].ip: Invalid value: "10.0.0.3": must be equal to `hostIP`"#]].assert_eq(&change(json!({
         "qosClass": "Guaranteed",
         "conditions": [{"type": "Ready"}, {"type": "a b"}],
         "podIP": "10.0.0.1",
         "podIPs": [{"ip": "10.0.0.1"}, {"ip": "10.0.0.1"}],
         "hostIP": "10.0.0.2",
         "hostIPs": [{"ip": "10.0.0.3"}, {"ip": "::1"}, {"ip": "x"}],
+    })));
+    expect![[r#"
+        status.conditions[0].observedGeneration: Invalid value: -2: must be a non-negative integer
+        status.observedGeneration: Invalid value: -1: must be a non-negative integer
+        status.resourceClaimStatuses[0].name: Invalid value: "a": must match the name of an entry in `spec.resourceClaims`
+        status.resourceClaimStatuses[1].name: Invalid value: "a": must match the name of an entry in `spec.resourceClaims`
+        status.resourceClaimStatuses[1].name: Duplicate value: "a"
+        status.resourceClaimStatuses[1].resourceClaimName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&change(json!({
+        "qosClass": "BestEffort",
+        "observedGeneration": -1,
+        "conditions": [{"type": "Ready", "observedGeneration": -2}],
+        "resourceClaimStatuses": [{"name": "a"}, {"name": "a", "resourceClaimName": ""}],
     })));
     let mut bare = old.clone();
     bare["status"] = json!({"phase": "Failed"});

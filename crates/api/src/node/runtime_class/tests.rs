@@ -23,6 +23,7 @@ fn refusals() {
         class(json!({"handler": "Run_C"})),
         class(json!({"overhead": {"podFixed": {"cpu": "-1", "gold": "1"}}})),
         class(json!({"scheduling": {"nodeSelector": {"a b": "c"}, "tolerations": [twice, twice]}})),
+        class(json!({"scheduling": {"tolerations": [{"key": "a", "operator": "Gt"}, {"key": "a", "operator": "Near"}]}})),
         class(json!({"overhead": {"podFixed": {"cpu": "0.5"}}, "scheduling": {"tolerations": [twice]}})),
     ]
     .map(|object| create_errors(&KIND, object))
@@ -35,6 +36,8 @@ fn refusals() {
         overhead.limits[gold]: Invalid value: "gold": must be a standard resource for containers
         scheduling.nodeSelector: Invalid value: "a b": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
         scheduling.tolerations[1]: Duplicate value: {"key":"a","operator":"Exists"}
+        scheduling.tolerations[0].operator: Unsupported value: "Gt": supported values: "Equal", "Exists", "Lt", "Gt"
+        scheduling.tolerations[1].operator: Unsupported value: "Near": supported values: "Equal", "Exists"
     "#]].assert_eq(&errors);
     let old = created(
         &KIND,
