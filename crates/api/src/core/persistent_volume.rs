@@ -1,5 +1,6 @@
 //! PersistentVolume.
 
+mod affinity;
 mod source;
 
 use knarr_meta::{
@@ -170,7 +171,9 @@ impl Strategy for PersistentVolume {
         let (now, before) = (field(new, mode), field(old, mode));
         validate::immutable(&mut errors, &Path::new(mode), now, before);
         let (now, before) = (field(new, "nodeAffinity"), field(old, "nodeAffinity"));
-        if before.is_some_and(Value::is_object) && !tree::same(now, before) {
+        if let Some(before) = before.filter(|before| before.is_object())
+            && !affinity::is_kept(now, before)
+        {
             errors.push(Error::invalid(
                 &Path::new("nodeAffinity"),
                 now.cloned().unwrap_or_default(),

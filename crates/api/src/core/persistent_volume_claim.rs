@@ -105,7 +105,10 @@ impl Strategy for PersistentVolumeClaim {
         if part != Part::Main {
             return update::validate_status(new);
         }
-        let mut errors = self.validate_create(new);
+        let mut errors = ErrorList::new();
+        let of = |object: &Value| object.get("spec").cloned().unwrap_or_default();
+        let groups = spec::Groups::after(&of(old));
+        spec::validate_with(&of(new), groups, &Path::new("spec"), &mut errors);
         update::validate(new, old, &mut errors);
         errors
     }

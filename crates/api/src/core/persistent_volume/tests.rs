@@ -138,6 +138,25 @@ fn updates() {
     expect!["nodeAffinity: Invalid value: null: field is immutable, except for updating from beta label to GA"].assert_eq(&errors);
 }
 
+/// Labels may take the names that they have since.
+#[test]
+fn nodes_of_a_stored_volume() {
+    let affinity = |key: &str| json!({"required": {"nodeSelectorTerms": [{"matchExpressions": [{"key": key, "operator": "Exists"}]}]}});
+    let mut old = created(&KIND, volume(json!({"hostPath": {"path": "/data"}})));
+    old["spec"]["nodeAffinity"] = affinity("beta.kubernetes.io/os");
+    let errors = |key: &str| {
+        let mut new = old.clone();
+        new["spec"]["nodeAffinity"] = affinity(key);
+        update_errors(&KIND, new, &old, Part::Main)
+    };
+    assert_eq!(errors("kubernetes.io/os"), "");
+    expect![[r#"nodeAffinity: Invalid value: {"required":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"kubernetes.io/arch","operator":"Exists"}]}]}}: field is immutable, except for updating from beta label to GA"#]].assert_eq(&errors("kubernetes.io/arch"));
+    expect![[r#"
+        spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: Invalid value: "": name part must be non-empty
+        spec.nodeAffinity.required.nodeSelectorTerms[0].matchExpressions[0].key: Invalid value: "": name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')
+        nodeAffinity: Invalid value: {"required":{"nodeSelectorTerms":[{"matchExpressions":[{"key":"","operator":"Exists"}]}]}}: field is immutable, except for updating from beta label to GA"#]].assert_eq(&errors(""));
+}
+
 /// A phase that changes gets the time, unless its writer says one.
 #[test]
 fn transitions() {

@@ -9,12 +9,37 @@ use knarr_meta::{
 use serde_json::Value;
 
 use crate::{
-    core::persistent::{quantity, validate_access_modes, validate_positive, validate_volume_mode},
+    core::persistent::{validate_access_modes, validate_positive, validate_volume_mode},
     tree, validate,
 };
 
-/// In upstream's order.
+/// Whether the groups of what a claim is filled from are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Groups {
+    Checked,
+    /// The stored claim has one, which may have been made under other rules.
+    Stored,
+}
+
+impl Groups {
+    /// What holds for an update of a claim with this spec.
+    pub(super) fn after(old: &Value) -> Groups {
+        let mut sources = ["dataSource", "dataSourceRef"].into_iter();
+        let has_group = sources.any(|source| at(old, &[source, "apiGroup"]).is_some());
+        match has_group {
+            true => Groups::Stored,
+            false => Groups::Checked,
+        }
+    }
+}
+
+/// A spec of a new claim.
 pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    validate_with(spec, Groups::Checked, path, errors);
+}
+
+/// In upstream's order.
+pub(super) fn validate_with(spec: &Value, groups: Groups, path: &Path, errors: &mut ErrorList) {
     if list_at(spec, &["accessModes"]).is_empty() {
         errors.push(Error::required(
             &path.child("accessModes"),
@@ -29,7 +54,7 @@ pub(crate) fn validate(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let rule = names::dns1123_subdomain;
     validate::optional(errors, spec, "storageClassName", path, rule);
     validate_volume_mode(spec, path, errors);
-    validate_data_sources(spec, path, errors);
+    validate_data_sources(spec, groups, path, errors);
     validate::optional(errors, spec, "volumeAttributesClassName", path, rule);
 }
 
@@ -37,18 +62,11 @@ fn validate_size(spec: &Value, path: &Path, errors: &mut ErrorList) {
     const REQUEST: &[&str] = &["resources", "requests", "storage"];
     match at(spec, REQUEST) {
         None | Some(Value::Null) => errors.push(Error::required(path, "")),
-        Some(size) => {
-            validate_positive(size, path, errors);
-            if let Some(size) = quantity(spec, REQUEST)
-                && !size.is_integer()
-            {
-                errors.push(Error::invalid(path, size.to_string(), "must be an integer"));
-            }
-        }
+        Some(size) => validate_positive(size, path, errors),
     }
 }
 
-fn validate_data_sources(spec: &Value, path: &Path, errors: &mut ErrorList) {
+fn validate_data_sources(spec: &Value, groups: Groups, path: &Path, errors: &mut ErrorList) {
     for field in ["dataSource", "dataSourceRef"] {
         let Some(source) = struct_at(spec, &[field]) else {
             continue;
@@ -56,12 +74,16 @@ fn validate_data_sources(spec: &Value, path: &Path, errors: &mut ErrorList) {
         let path = path.child(field);
         validate::filled(errors, source, &["name", "kind"], &path);
         let kind = str_at(source, &["kind"]);
-        if str_at(source, &["apiGroup"]).is_empty() && kind != "PersistentVolumeClaim" {
+        let group = str_at(source, &["apiGroup"]);
+        if group.is_empty() && kind != "PersistentVolumeClaim" {
             errors.push(Error::invalid(
                 &path,
                 kind,
                 "must be 'PersistentVolumeClaim' when referencing the default apiGroup",
             ));
+        }
+        if groups == Groups::Checked {
+            validate::optional(errors, source, "apiGroup", &path, names::dns1123_subdomain);
         }
         validate::optional(errors, source, "namespace", &path, names::dns1123_label);
     }
@@ -83,7 +105,13 @@ fn validate_data_sources(spec: &Value, path: &Path, errors: &mut ErrorList) {
 
 /// A template of claims in a pod's volume: its metadata has labels and annotations only.
 pub(crate) fn validate_template(template: &Value, path: &Path, errors: &mut ErrorList) {
-    let meta_path = path.child("metadata");
+    template_metadata(template, &path.child("metadata"), errors);
+    let spec = template.get("spec").unwrap_or(&Value::Null);
+    validate(spec, &path.child("spec"), errors);
+}
+
+/// The `metadata` of a template of claims, which `path` leads to.
+pub(crate) fn template_metadata(template: &Value, meta_path: &Path, errors: &mut ErrorList) {
     if let Some(annotations) = map_at(template, &["metadata", "annotations"]) {
         validate_annotations(annotations, &meta_path.child("annotations"), errors);
     }
@@ -99,6 +127,4 @@ pub(crate) fn validate_template(template: &Value, path: &Path, errors: &mut Erro
             ));
         }
     }
-    let spec = template.get("spec").unwrap_or(&Value::Null);
-    validate(spec, &path.child("spec"), errors);
 }

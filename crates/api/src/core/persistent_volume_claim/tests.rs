@@ -80,6 +80,33 @@ fn data_sources() {
 }
 
 #[test]
+fn groups_of_data_sources() {
+    let source = json!({"kind": "Backup", "apiGroup": "A.b", "name": "b"});
+    let given = claim(json!({"dataSourceRef": source}));
+    expect![[r#"
+        spec.dataSource.apiGroup: Invalid value: "A.b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+        spec.dataSourceRef.apiGroup: Invalid value: "A.b": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&create_errors(&KIND, given.clone()));
+    let stored = created(&KIND, given);
+    let mut new = stored.clone();
+    new["spec"]["volumeName"] = json!("pv");
+    assert_eq!(update_errors(&KIND, new, &stored, Part::Main), "");
+}
+
+/// Upstream warns of parts of a byte, and takes them.
+#[test]
+fn parts_of_bytes() {
+    let given = claim(json!({"resources": {"requests": {"storage": "100m"}}}));
+    assert_eq!(create_errors(&KIND, given.clone()), "");
+    let warnings = KIND.strategy.warnings(&given, None, Part::Main);
+    assert_eq!(
+        warnings,
+        [
+            "spec.resources.requests[storage]: fractional byte value \"100m\" is invalid, must be an integer"
+        ]
+    );
+}
+
+#[test]
 fn updates() {
     let old = created(&KIND, claim(json!({})));
     let check = |new: Value, old: &Value| update_errors(&KIND, new, old, Part::Main);
