@@ -208,6 +208,12 @@ impl Error {
         )
     }
 
+    /// A text of more than `max` characters, in the words of rules that are declared with the types; the message does not show it.
+    pub fn too_long_characters(path: &Path, max: usize) -> Self {
+        let detail = format!("may not be more than {max} characters");
+        Error::make(ErrorType::TooLong, path, None, detail)
+    }
+
     /// A list of more than `max` items.
     pub fn too_many(path: &Path, actual: usize, max: usize) -> Self {
         Error::make(

@@ -126,11 +126,11 @@ pub(super) fn binding_conditions(owner: &Value, path: &Path, errors: &mut ErrorL
     }
     if wanted.is_empty() && !failed.is_empty() {
         let why = "bindingConditions are required to use bindingFailureConditions";
-        errors.push(Error::invalid(&wanted_path, wanted, why));
+        // Of a list that is not there Go shows nothing.
+        errors.push(Error::invalid(&wanted_path, Value::Null, why));
     }
     if failed.is_empty() && !wanted.is_empty() {
         let why = "bindingFailureConditions are required to use bindingConditions";
-        // Of a list that is not there Go shows nothing.
         errors.push(Error::invalid(&failed_path, Value::Null, why));
     }
 }

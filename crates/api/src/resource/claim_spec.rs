@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    names::long_name,
+    names::{dns1123_subdomain, long_name},
     object::{i64_at, list_at, str_at, struct_at},
 };
 use serde_json::{Map, Value};
@@ -124,13 +124,17 @@ fn validate_request<'o>(
                 "exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set",
             ));
             // What is declared with the types is looked at all the same.
-            validate_declared(exactly, &path.child("exactly"), errors);
+            validate_mode(exactly, &path.child("exactly"), errors);
             let path = path.child("firstAvailable");
             for (index, alternative) in alternatives.iter().enumerate() {
-                validate_declared(alternative, &path.index(index), errors);
+                let path = path.index(index);
+                validate::required(errors, alternative, "deviceClassName", &path, long_name);
+                validate_mode(alternative, &path, errors);
             }
         }
         (Some(exactly), _) => {
+            let at = path.child("exactly");
+            validate::required(errors, exactly, "deviceClassName", &at, dns1123_subdomain);
             validate_devices(exactly, expressions, &path.child("exactly"), errors);
         }
         (None, alternatives) => bounded::set(
@@ -141,15 +145,15 @@ fn validate_request<'o>(
             |alternative| str_at(alternative, &["name"]).to_owned(),
             |alternative, path, errors| {
                 names::label(str_at(alternative, &["name"]), &path.child("name"), errors);
+                // Declared with the type of alternatives, and not with that of what is asked exactly.
+                validate::required(errors, alternative, "deviceClassName", path, long_name);
                 validate_devices(alternative, expressions, path, errors);
             },
         ),
     }
 }
 
-/// The rules of a request that are declared with its type.
-fn validate_declared(request: &Value, path: &Path, errors: &mut ErrorList) {
-    validate::required(errors, request, "deviceClassName", path, long_name);
+fn validate_mode(request: &Value, path: &Path, errors: &mut ErrorList) {
     let mode = str_at(request, &["allocationMode"]);
     if ![ALL, EXACT_COUNT].contains(&mode) {
         let path = path.child("allocationMode");
@@ -164,7 +168,7 @@ fn validate_devices<'o>(
     path: &Path,
     errors: &mut ErrorList,
 ) {
-    validate_declared(request, path, errors);
+    validate_mode(request, path, errors);
     let list = list_at(request, &["selectors"]);
     let at = path.child("selectors");
     selectors::validate(list, false, expressions, &at, errors);

@@ -81,12 +81,35 @@ pub(super) fn qualified(name: &str, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// `domain/identifier`.
+/// `domain/identifier`, by a rule that is declared with the types, and has words of its own.
 pub(super) fn fully_qualified(name: &str, path: &Path, errors: &mut ErrorList) {
-    qualified(name, path, errors);
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts[..] {
+        [id] => identifier(id, path, errors),
+        [domain, id] => {
+            match domain {
+                "" => errors.push(Error::invalid(path, "", "prefix must not be empty")),
+                domain => prefix(domain, path, errors),
+            }
+            match id {
+                "" => errors.push(Error::invalid(path, "", "name must not be empty")),
+                id => identifier(id, path, errors),
+            }
+        }
+        _ => {}
+    }
     if !name.contains('/') {
         let why = "a fully qualified name must be a domain and a name separated by a slash";
         errors.push(Error::invalid(path, name, why));
+    }
+}
+
+fn prefix(domain: &str, path: &Path, errors: &mut ErrorList) {
+    if domain.len() > MAX_DOMAIN_BYTES {
+        errors.push(Error::too_long(path, MAX_DOMAIN_BYTES));
+    }
+    for message in names::long_name(domain) {
+        errors.push(Error::invalid(path, domain, format!("prefix: {message}")));
     }
 }
 

@@ -2,13 +2,13 @@
 
 use knarr_meta::{
     field::{ErrorList, Path},
-    object::{child_mut, map_at},
-    object_meta,
+    object::child_mut,
 };
 use serde_json::Value;
 
 use super::{GROUP, claim_spec};
 use crate::{
+    core::persistent_volume_claim::spec::template_metadata,
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     table::{self, AGE, NAME},
     tree, validate,
@@ -48,14 +48,7 @@ impl Strategy for ResourceClaimTemplate {
         let mut errors = ErrorList::new();
         let path = Path::new("spec");
         let spec = object.get("spec").unwrap_or(&Value::Null);
-        let metadata = |field| map_at(spec, &["metadata", field]);
-        let at = path.child("metadata");
-        if let Some(annotations) = metadata("annotations") {
-            object_meta::validate_annotations(annotations, &at.child("annotations"), &mut errors);
-        }
-        if let Some(labels) = metadata("labels") {
-            object_meta::validate_labels(labels, &at.child("labels"), &mut errors);
-        }
+        template_metadata(spec, &path.child("metadata"), &mut errors);
         let claim = spec.get("spec").unwrap_or(&Value::Null);
         claim_spec::validate(claim, &path.child("spec"), &mut errors);
         errors

@@ -135,7 +135,7 @@ fn claims() {
         json!({"deviceClassName": "gpu.example.com", "allocationMode": "ExactCount", "count": 1})
     );
     assert_eq!(create_errors(&resource_claim::KIND, claim()), "");
-    let template = json!({"metadata": {"name": "t"}, "spec": claim()});
+    let template = json!({"metadata": {"name": "t"}, "spec": {"spec": claim()["spec"]}});
     assert_eq!(create_errors(&resource_claim_template::KIND, template), "");
     check(
         &resource_claim::KIND,
@@ -158,6 +158,7 @@ fn claims() {
                 {"matchAttribute": "a"},
                 {"distinctAttribute": "/b"},
                 {"matchAttribute": "a.b/"},
+                {"matchAttribute": "../a"},
             ],
             "config": [{"requests": ["b"], "opaque": {"driver": "a", "parameters": {"x": "y".repeat(11_000)}}}],
         }}}),
@@ -165,7 +166,6 @@ fn claims() {
             spec.devices.requests[0].name: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
             spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required
             spec.devices.requests[1]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set
-            spec.devices.requests[1].exactly.deviceClassName: Required value
             spec.devices.requests[1].firstAvailable[0].deviceClassName: Required value
             spec.devices.requests[2].exactly.deviceClassName: Required value
             spec.devices.requests[2].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'
@@ -184,10 +184,25 @@ fn claims() {
             spec.devices.constraints[0].requests[4]: Duplicate value: "d/e"
             spec.devices.constraints[0]: Required value: exactly one of "matchAttribute" or "distinctAttribute" is required, but multiple fields are set
             spec.devices.constraints[1].matchAttribute: Invalid value: "a": a fully qualified name must be a domain and a name separated by a slash
-            spec.devices.constraints[2].distinctAttribute: Invalid value: "": the domain must not be empty
-            spec.devices.constraints[3].matchAttribute: Invalid value: "": the name must not be empty
+            spec.devices.constraints[2].distinctAttribute: Invalid value: "": prefix must not be empty
+            spec.devices.constraints[3].matchAttribute: Invalid value: "": name must not be empty
+            spec.devices.constraints[4].matchAttribute: Invalid value: "..": prefix: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
             spec.devices.config[0].opaque.parameters: Too long: may not be more than 10240 bytes"#]],
     );
+    let long = "a".repeat(300);
+    let named = json!({"spec": {"devices": {"requests": [
+        {"name": "a", "exactly": {"deviceClassName": long}},
+        {"name": "b", "firstAvailable": [{"name": "c", "deviceClassName": long}]},
+    ]}}});
+    let wanted = format!(
+        "spec.devices.requests[0].exactly.deviceClassName: Invalid value: \"{long}\": must be no more than 253 characters\n\
+         spec.devices.requests[1].firstAvailable[0].deviceClassName: Invalid value: \"{long}\": must be no more than 253 bytes"
+    );
+    assert_eq!(create_errors(&resource_claim::KIND, named), wanted);
+    let mut named = json!({"metadata": {"name": "t"}, "spec": {"spec": claim()["spec"]}});
+    named["spec"]["metadata"] = json!({"name": "a", "labels": {"b": "c"}});
+    let forbidden = expect!["spec.metadata.name: Forbidden: cannot be set"];
+    check(&resource_claim_template::KIND, named, forbidden);
     let mut new = stored.clone();
     new["spec"]["devices"]["requests"][0]["exactly"]["count"] = json!(2);
     let errors = update_errors(&resource_claim::KIND, new, &stored, Part::Main);

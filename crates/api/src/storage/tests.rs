@@ -257,6 +257,14 @@ fn volume_attachments() {
         &attachment,
         Part::Main,
     ));
+    check(
+        kind,
+        json!({"spec": {"attacher": "d".repeat(64), "nodeName": "n", "source": {"persistentVolumeName": ""}}}),
+        expect![[r#"
+            spec.source.persistentVolumeName: Required value: must specify non empty persistentVolumeName
+            spec.source.persistentVolumeName: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+            spec.attacher: Too long: may not be more than 63 characters"#]],
+    );
     let mut new = attachment.clone();
     new["metadata"]["labels"] = json!({"a": "b"});
     new["status"] = json!({"attached": true, "attachError": {"message": "x".repeat(1025)}});

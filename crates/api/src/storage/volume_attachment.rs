@@ -145,15 +145,16 @@ fn validate(object: &Value, errors: &mut ErrorList) {
             &source_path.child("persistentVolumeName"),
             "must specify non empty persistentVolumeName",
         )),
-        (None, Some(volume)) => {
-            let path = source_path.child("persistentVolumeName");
-            validate::each(errors, &path, volume, names::dns1123_subdomain(volume));
-        }
+        (None, Some(_)) => {}
         (Some(inline), None) => {
             let path = source_path.child("inlineVolumeSpec");
             persistent_volume::validate_spec(inline, Context::Inline, &path, errors);
         }
     }
+    let name_of_volume = names::dns1123_subdomain;
+    let source = spec.get("source").unwrap_or(&Value::Null);
+    let field = "persistentVolumeName";
+    validate::optional_pointer(errors, source, field, &source_path, name_of_volume);
     let node = str_at(spec, &["nodeName"]);
     let messages = names::dns1123_subdomain(node);
     validate::each(errors, &path.child("nodeName"), node, messages);

@@ -214,8 +214,8 @@ pub(crate) fn validate_declared_driver_name(driver: &str, path: &Path, errors: &
         errors.push(Error::required(path, ""));
         return;
     }
-    if driver.len() > MAX_DRIVER_NAME_CHARS {
-        errors.push(Error::too_long(path, MAX_DRIVER_NAME_CHARS));
+    if driver.chars().count() > MAX_DRIVER_NAME_CHARS {
+        errors.push(Error::too_long_characters(path, MAX_DRIVER_NAME_CHARS));
     }
     validate::each(errors, path, driver, names::long_name_caseless(driver));
 }
