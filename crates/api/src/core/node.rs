@@ -93,9 +93,25 @@ impl Strategy for Node {
         }
     }
 
+    /// The kubelet's configuration is no longer in the API: it stays where it is stored.
+    fn prepare_create(&self, object: &mut Value) {
+        for (part, field) in [("spec", "configSource"), ("status", "config")] {
+            if let Some(part) = object::child_mut(object, part) {
+                part.remove(field);
+            }
+        }
+    }
+
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
         match part {
-            Part::Main => tree::keep(new, old, "status"),
+            Part::Main => {
+                tree::keep(new, old, "status");
+                if at(old, &["spec", "configSource"]).is_none_or(Value::is_null)
+                    && let Some(spec) = object::child_mut(new, "spec")
+                {
+                    spec.remove("configSource");
+                }
+            }
             Part::Status => tree::keep(new, old, "spec"),
             Part::Subresource(_) => {}
         }
@@ -145,6 +161,13 @@ impl Strategy for Node {
             };
             let why = format!("field cannot be {how} once set");
             errors.push(Error::invalid(&spec.child("providerID"), Value::Null, why));
+        }
+        let external = |object| str_at(object, &["spec", "externalID"]);
+        if external(new) != external(old) {
+            errors.push(Error::forbidden(
+                &spec.child("externalID"),
+                "may not be updated",
+            ));
         }
         errors
     }
@@ -273,16 +296,27 @@ fn keep_ranges_in_step(spec: &mut Map<String, Value>) {
 fn validate_pod_cidrs(node: &Value, errors: &mut ErrorList) {
     let path = Path::new("spec").child("podCIDRs");
     let cidrs = list_at(node, &["spec", "podCIDRs"]);
-    let mut families = Vec::new();
-    for (index, cidr) in cidrs.iter().enumerate() {
-        let text = cidr.as_str().unwrap_or_default();
-        let messages = names::cidr(text);
-        if messages.is_empty() {
-            families.push(text.contains(':'));
-        }
-        validate::each(errors, &path.index(index), text, messages);
+    let texts = cidrs.iter().map(|cidr| cidr.as_str().unwrap_or_default());
+    for (index, text) in texts.clone().enumerate() {
+        validate::each(errors, &path.index(index), text, names::cidr(text));
     }
-    let one_each = families.len() <= 1 || (families.len() == 2 && families[0] != families[1]);
+    if cidrs.len() < 2 {
+        return;
+    }
+    let mut families = Vec::new();
+    for (index, text) in texts.enumerate() {
+        let Some(first) = names::lenient_cidr(text) else {
+            errors.push(Error::internal(
+                &path,
+                format!(
+                    "invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[{index}]: <nil> (invalid CIDR address: {text})"
+                ),
+            ));
+            break;
+        };
+        families.push(first.is_ipv6());
+    }
+    let one_each = cidrs.len() == 2 && matches!(families[..], [first, second] if first != second);
     if !one_each {
         errors.push(Error::invalid(
             &path,

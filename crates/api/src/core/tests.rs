@@ -8,7 +8,7 @@ use super::{
 use crate::{
     BuiltIn,
     kind::Part,
-    testing::{create_errors, created, row, update_errors},
+    testing::{create_errors, created, row, update_errors, updated},
 };
 
 const NOW: i64 = 1_767_225_600;
@@ -187,14 +187,48 @@ fn nodes() {
             status.capacity.example.com/gpu: Invalid value: "500m": must be an integer
             status.capacity.pods: Invalid value: "1500m": must be an integer
             spec.podCIDRs[2]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
+            spec.podCIDRs: Internal error: invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[2]: <nil> (invalid CIDR address: x)
             spec.podCIDRs: Invalid value: ["10.0.0.0/24","10.0.1.0/24","x"]: may specify no more than one CIDR for each IP family"#]],
     );
     let old = json!({"spec": {"podCIDRs": ["10.0.0.0/24"], "providerID": "a"}});
-    let errors = update_errors(kind, json!({"spec": {}}), &old, Part::Main);
+    let errors = update_errors(kind, json!({"spec": {"externalID": "a"}}), &old, Part::Main);
     expect![[r#"
         spec.podCIDRs: Forbidden: node updates may not change podCIDR except from "" to valid
-        spec.providerID: Invalid value: null: field cannot be cleared once set"#]]
+        spec.providerID: Invalid value: null: field cannot be cleared once set
+        spec.externalID: Forbidden: may not be updated"#]]
     .assert_eq(&errors);
+    for (cidrs, wanted) in [
+        (json!(["10.0.0.0/24", "fd00::/64"]), expect![""]),
+        (
+            json!(["10.0.0.0/24", null]),
+            expect![[r#"
+            spec.podCIDRs[1]: Invalid value: "": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)
+            spec.podCIDRs: Internal error: invalid PodCIDRs. failed to check with dual stack with error:invalid CIDR[1]: <nil> (invalid CIDR address: )
+            spec.podCIDRs: Invalid value: ["10.0.0.0/24",null]: may specify no more than one CIDR for each IP family"#]],
+        ),
+        (
+            json!(["x"]),
+            expect![[
+                r#"spec.podCIDRs[0]: Invalid value: "x": must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"#
+            ]],
+        ),
+    ] {
+        check(kind, json!({"spec": {"podCIDRs": cidrs}}), wanted);
+    }
+}
+
+/// The kubelet's configuration of old is dropped, but where it is stored.
+#[test]
+fn node_configurations() {
+    let kind = &node::KIND;
+    let source = json!({"configMap": {"name": "a", "namespace": "b"}});
+    let given = json!({"spec": {"configSource": source}, "status": {"config": {}}});
+    let stored = created(kind, given.clone());
+    assert_eq!(stored, json!({"spec": {}, "status": {}}));
+    let after = updated(kind, given.clone(), &stored, Part::Main);
+    assert_eq!(after["spec"], json!({}));
+    let after = updated(kind, given.clone(), &given, Part::Main);
+    assert_eq!(after["spec"], given["spec"]);
 }
 
 #[test]
