@@ -199,8 +199,16 @@ impl Kind {
             "apiextensions.k8s.io",
             "apiregistration.k8s.io",
             "coordination.k8s.io",
+            "node.k8s.io",
         ];
-        self.is_built_in() && !apart.contains(&&*self.group)
+        self.is_built_in() && self.validates_metadata() && !apart.contains(&&*self.group)
+    }
+
+    /// Whether the kind's own validation looks at the metadata of a new object. That of few kinds does not: their metadata is looked
+    /// at where nothing else is wrong.
+    pub fn validates_metadata(&self) -> bool {
+        let apart = [("", "events"), ("policy", "poddisruptionbudgets")];
+        !(self.is_built_in() && apart.contains(&(&*self.group, &*self.resource)))
     }
 
     /// One of the program's own.

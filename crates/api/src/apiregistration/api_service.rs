@@ -222,12 +222,17 @@ fn available_cell(object: &Value) -> String {
 fn validate_name(object: &Value, errors: &mut ErrorList) {
     let spec = |field: &str| str_at(object, &["spec", field]);
     let wanted = name_of(spec("group"), spec("version"));
-    let name = object::name(object);
-    // That there is none is told already.
-    if !name.is_empty() && name != wanted && names::path_segment(name, false).is_empty() {
-        let path = Path::new("metadata").child("name");
-        let why = format!(r#"must be `spec.version+"."+spec.group`: {wanted:?}"#);
-        errors.push(Error::invalid(&path, name, why));
+    // A prefix of a name, too, has to be the whole name.
+    for (field, name) in [
+        ("generateName", object::generate_name(object)),
+        ("name", object::name(object)),
+    ] {
+        // That there is none is told already.
+        if !name.is_empty() && name != wanted && names::path_segment(name, false).is_empty() {
+            let path = Path::new("metadata").child(field);
+            let why = format!(r#"must be `spec.version+"."+spec.group`: {wanted:?}"#);
+            errors.push(Error::invalid(&path, name, why));
+        }
     }
 }
 

@@ -27,6 +27,8 @@ use crate::{Registry, cache::entry::Entry, managed::Managed};
 
 /// Names tried before a generateName gives up, as upstream.
 const GENERATED_NAMES: usize = 8;
+/// When a client whose generated name was taken may try again.
+const RETRY_AFTER_SECONDS: u32 = 1;
 
 impl Registry {
     /// Creates an object of the stored version, defaulted. Answers the stored state.
@@ -76,10 +78,9 @@ impl Registry {
         let mut last = Status::internal("no name was tried");
         for _ in 0..GENERATED_NAMES {
             let name = names::generate(object::generate_name(&tree));
-            last = Status::generate_name_conflict(write.group_resource(), &name, 1);
             metadata(&mut tree).insert("name".into(), Value::from(name));
             match self.try_create(write, tree.clone()).await {
-                Err(status) if status.is_already_exists() => {}
+                Err(status) if status.is_already_exists() => last = status,
                 other => return other,
             }
         }
@@ -94,7 +95,7 @@ impl Registry {
         match result {
             Ok(entry) => Ok(entry),
             Err(Refused::Status(status) | Refused::Unknown(status)) => Err(status),
-            Err(Refused::Conflict(_)) => Err(self.exists(write, object::name(&tree)).await),
+            Err(Refused::Conflict(_)) => Err(self.exists(write, &tree).await),
         }
     }
 
@@ -163,10 +164,7 @@ impl Registry {
             Ok(self.cache.of(write.kind)?.get(&short))
         };
         match fresh.await.map_err(Refused::Status)? {
-            Some(_) => Err(Refused::Status(Status::already_exists(
-                write.group_resource(),
-                name,
-            ))),
+            Some(_) => Err(Refused::Status(taken(write, tree))),
             None => {
                 let json = self.encode_bounded(write, tree).await?;
                 Ok(self.pretend(write, name, json, 0))
@@ -175,14 +173,24 @@ impl Registry {
     }
 
     /// 409, saying so where the object in the way is on its way out.
-    async fn exists(&self, write: &Write<'_>, name: &str) -> Status {
-        let mut status = Status::already_exists(write.group_resource(), name);
-        if let Ok(current) = self.current(write, name).await
+    async fn exists(&self, write: &Write<'_>, tree: &Value) -> Status {
+        let mut status = taken(write, tree);
+        if let Ok(current) = self.current(write, object::name(tree)).await
             && object::deletion_timestamp(&current.tree).is_some()
         {
             status.message = format!("object is being deleted: {}", status.message);
         }
         status
+    }
+}
+
+/// 409: an object that says a prefix is told that its name was generated, also where it came with one.
+fn taken(write: &Write<'_>, tree: &Value) -> Status {
+    let name = object::name(tree);
+    if object::generate_name(tree).is_empty() {
+        Status::already_exists(write.group_resource(), name)
+    } else {
+        Status::generate_name_conflict(write.group_resource(), name, RETRY_AFTER_SECONDS)
     }
 }
 
@@ -223,7 +231,11 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
     let meta = tree.get("metadata").unwrap_or(&empty);
     let name = |name: &str, prefix: bool| strategy.validate_name(name, prefix);
     let path = Path::new("metadata");
-    let mut errors = object_meta::validate_with(meta, write.kind.namespaced(), name, &path);
+    let of_metadata = || object_meta::validate_with(meta, write.kind.namespaced(), name, &path);
+    let mut errors = ErrorList::new();
+    if write.kind.validates_metadata() {
+        errors = of_metadata();
+    }
     if write.kind.has_standard_finalizers() {
         errors.extend(object_meta::validate_standard_finalizers(meta, &path));
     }
@@ -233,6 +245,9 @@ fn validate(write: &Write<'_>, tree: &Value) -> ErrorList {
     if let Some(alias) = write.alias {
         in_words_of(alias, &mut errors);
         errors.extend((alias.validate)(tree, None));
+    }
+    if errors.is_empty() && !write.kind.validates_metadata() {
+        errors = of_metadata();
     }
     // What cannot be a part of a path is told where the kind has nothing against the object.
     if errors.is_empty() {

@@ -35,6 +35,9 @@ fn the_name_is_the_group_version() {
     object["metadata"]["name"] = json!("v1.example.org");
     expect![[r#"metadata.name: Invalid value: "v1.example.org": must be `spec.version+"."+spec.group`: "v1.example.com""#]]
     .assert_eq(&create_errors(&KIND, object));
+    let mut object = local();
+    object["metadata"]["generateName"] = json!("v1.");
+    expect![[r#"metadata.generateName: Invalid value: "v1.": must be `spec.version+"."+spec.group`: "v1.example.com""#]].assert_eq(&create_errors(&KIND, object));
     let core = json!({"metadata": {"name": "v1."}, "spec": {"version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1}});
     expect![""].assert_eq(&create_errors(&KIND, core));
     assert!(KIND.strategy.validate_name("v1.", false).is_empty());

@@ -5,6 +5,7 @@ use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
     object::{self, at, i64_at, str_at, struct_at},
+    object_meta::validate_standard_finalizers,
 };
 use serde_json::Value;
 
@@ -39,7 +40,8 @@ const MICROSECOND_DIGITS: usize = 6;
 
 /// `new` and `old` in the form of core/v1.
 pub(super) fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
-    let mut errors = ErrorList::new();
+    let metadata = new.get("metadata").unwrap_or(&Value::Null);
+    let mut errors = validate_standard_finalizers(metadata, &Path::new("metadata"));
     match old {
         None => created(new, &mut errors),
         Some(old) => updated(new, old, &mut errors),

@@ -307,3 +307,68 @@ async fn checks_of_health_say_what_upstreams_say() {
         assert_eq!((reply.code, reply.body), (code, json!(expected)), "{uri}");
     }
 }
+
+/// A name that came with a prefix counts as generated.
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_are_taken() {
+    let cluster = Cluster::new().await;
+    cluster.create(CONFIGMAPS, configmap("a")).await;
+    let object = json!({"metadata": {"name": "a", "generateName": "b-"}});
+    for query in ["", "?dryRun=All"] {
+        let uri = format!("{CONFIGMAPS}{query}");
+        let reply = cluster.call(Method::POST, &uri, object.clone()).await;
+        assert_eq!(
+            (reply.code, &reply.body["reason"]),
+            (409, &json!("AlreadyExists"))
+        );
+        assert_eq!(
+            reply.body["message"],
+            "configmaps \"a\" already exists, the server was not able to generate a unique name for the object"
+        );
+        assert_eq!(reply.body["details"]["retryAfterSeconds"], 1);
+    }
+}
+
+/// Some kinds have nothing against the metadata of an object that is wrong otherwise, or against any finalizer.
+#[tokio::test(flavor = "multi_thread")]
+async fn metadata_is_looked_at_by_kind() {
+    const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
+    const EVENTS: &str = "/api/v1/namespaces/default/events";
+    let cluster = Cluster::new().await;
+    let told = async |uri: &str, object: Value| {
+        let reply = cluster.call(Method::POST, uri, object).await;
+        let causes = reply.body["details"]["causes"].as_array().cloned();
+        let fields = causes
+            .into_iter()
+            .flatten()
+            .map(|cause| cause["field"].clone());
+        (reply.code, fields.collect::<Vec<_>>())
+    };
+    let wrong = json!({"spec": {"minAvailable": -1}});
+    assert_eq!(
+        told(BUDGETS, wrong).await,
+        (422, vec![json!("spec.minAvailable")])
+    );
+    let nameless = json!({"spec": {"minAvailable": 1}});
+    assert_eq!(
+        told(BUDGETS, nameless).await,
+        (422, vec![json!("metadata.name")])
+    );
+    let held = |more: Value| {
+        let mut object = json!({"metadata": {"name": "held", "finalizers": ["plain"]}});
+        let more = more.as_object().cloned().unwrap_or_default();
+        object.as_object_mut().expect("a map").extend(more);
+        object
+    };
+    let budget = held(json!({"spec": {"minAvailable": 1}}));
+    assert_eq!(told(BUDGETS, budget).await.0, 201);
+    let class = held(json!({"handler": "runc"}));
+    assert_eq!(
+        told("/apis/node.k8s.io/v1/runtimeclasses", class).await.0,
+        201
+    );
+    let event = held(json!({"involvedObject": {"namespace": "default"}}));
+    assert_eq!(told(EVENTS, event).await.0, 201);
+    let field = json!("metadata.finalizers[0]");
+    assert_eq!(told(CONFIGMAPS, held(json!({}))).await, (422, vec![field]));
+}
