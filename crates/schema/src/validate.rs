@@ -25,17 +25,30 @@ const ERROR_STEPS: usize = 100;
 
 /// What is wrong with an object that is created. Errors are told below `prefix` (`status`, or nothing).
 pub fn create(object: &Value, schema: &Schema, prefix: &str) -> ErrorList {
-    run(object, None, schema, prefix)
+    run(object, None, schema, Of::Object, prefix)
+}
+
+/// What is wrong with a value that a schema says where an object has none. Upstream's validator of those takes anything for what is
+/// an integer or a text.
+pub fn default_value(value: &Value, schema: &Schema, prefix: &str) -> ErrorList {
+    run(value, None, schema, Of::Default, prefix)
 }
 
 /// What is wrong with an object that is made of `old`.
 pub fn update(object: &Value, old: &Value, schema: &Schema, prefix: &str) -> ErrorList {
-    run(object, Some(old), schema, prefix)
+    run(object, Some(old), schema, Of::Object, prefix)
 }
 
-fn run(value: &Value, old: Option<&Value>, schema: &Schema, prefix: &str) -> ErrorList {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    Object,
+    Default,
+}
+
+fn run(value: &Value, old: Option<&Value>, schema: &Schema, of: Of, prefix: &str) -> ErrorList {
     let validator = Validator {
         prefix,
+        of,
         left: Cell::new(MAX_STEPS),
     };
     let mut errors = validator
@@ -104,6 +117,7 @@ struct At<'a> {
 
 struct Validator<'a> {
     prefix: &'a str,
+    of: Of,
     left: Cell<usize>,
 }
 
@@ -366,6 +380,7 @@ impl Validator<'_> {
     fn of_type(&self, at: At<'_>, schema: &Schema, outcome: &mut Outcome) {
         let format = schema.values.as_ref().map_or("", |values| &values.format);
         let names = match (schema.int_or_string, schema.ty) {
+            (true, _) if self.of == Of::Default => "",
             (true, _) => "integer,string",
             (false, Some(ty)) => ty.as_str(),
             (false, None) => schema.unknown_type.as_deref().unwrap_or_default(),
@@ -374,7 +389,7 @@ impl Validator<'_> {
             return;
         }
         let is = |ty: Type| match schema.int_or_string {
-            true => matches!(ty, Type::Integer | Type::String),
+            true => self.of == Of::Object && matches!(ty, Type::Integer | Type::String),
             false => schema.ty == Some(ty),
         };
         let (found, found_format) = kind_of(at.value);

@@ -59,7 +59,7 @@ fn one(
     let mut wrong = ErrorList::new();
     embedded::validate_value(default, schema, path, &mut wrong);
     if wrong.is_empty() {
-        wrong = validate::create(default, schema, &path.to_string());
+        wrong = validate::default_value(default, schema, &path.to_string());
     }
     if wrong.is_empty()
         && let Some(rules) = Rules::new(schema, false)

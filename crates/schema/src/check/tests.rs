@@ -137,11 +137,15 @@ fn defaults() {
             "metadata": {"type": "object", "properties": {"name": {"type": "string", "default": "a"}}},
             "a": {"type": "integer", "default": "x"},
             "b": {"type": "object", "default": {"y": 1, "z": 1}, "properties": {"y": {"type": "integer", "maximum": 0}}},
+            "c": {"x-kubernetes-int-or-string": true, "default": {"y": 1}},
+            "d": {"type": "integer", "minimum": 0.5, "default": 1},
         }}),
         expect![[r#"
             schema.properties[a].default: Invalid value: "string":  in body must be of type integer: "string"
             schema.properties[b].default: Invalid value: {"y":1,"z":1}: must not have unknown fields
             schema.properties[b].default.y: Invalid value: 1: y in body should be less than or equal to 0
+            schema.properties[c].default: Invalid value: {"y":1}: must not have unknown fields
+            schema.properties[d].default: Invalid value: "": Minimum boundary value must be of type integer (default format) in 
             schema.properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata"#]],
     );
 }

@@ -62,94 +62,49 @@ impl Validator<'_> {
         ty: Option<Type>,
         outcome: &mut Outcome,
     ) {
-        self.range(at, number, values, ty, outcome);
-        let shown = || Value::Number(number.clone());
-        let integer = number.as_i64();
         let float = number.as_f64().unwrap_or_default();
+        let said = Said {
+            ty,
+            format: &values.format,
+        };
+        if !said.has(number) {
+            outcome.add(self.whole(said.refuse("Checked", at.path)));
+        }
+        let mut factor_or_bound = |what: &str, value: f64| {
+            let fits = said.has_float(value);
+            if !fits {
+                outcome.add(self.whole(said.refuse(what, at.path)));
+            }
+            // What its type does not have is compared as a number.
+            number.as_i64().filter(|_| fits)
+        };
+        let mut wrong = Vec::new();
         if let Some(factor) = values.multiple_of {
-            let divides = match integer {
-                Some(value) if factor >= 1.0 && factor.fract() == 0.0 => {
-                    value % (factor as i64) == 0
-                }
-                _ if factor < 1.0 => (1.0 / factor * float).fract().abs() < 1e-9,
-                _ => (float / factor).fract().abs() < 1e-9,
-            };
-            if !divides {
-                let why = format!(
-                    "{} should be a multiple of {}",
-                    in_body(at.path),
-                    go_float(factor)
-                );
-                outcome.add(self.invalid(at.path, shown(), why));
+            let integer = factor_or_bound("MultipleOf", factor);
+            if !divides(integer, float, factor) {
+                wrong.push(format!("be a multiple of {}", go_float(factor)));
             }
         }
+        let or_equal = |exclusive| if exclusive { "" } else { " or equal to" };
         if let Some(max) = values.maximum {
-            let (above, equal) = compare(integer, float, max);
+            let (above, equal) = compare(factor_or_bound("Maximum boundary", max), float, max);
             if above || (equal && values.exclusive_maximum) {
-                let or = if values.exclusive_maximum {
-                    ""
-                } else {
-                    " or equal to"
-                };
-                let why = format!(
-                    "{} should be less than{or} {}",
-                    in_body(at.path),
-                    go_float(max)
-                );
-                outcome.add(self.invalid(at.path, shown(), why));
+                let or = or_equal(values.exclusive_maximum);
+                wrong.push(format!("be less than{or} {}", go_float(max)));
             }
         }
         if let Some(min) = values.minimum {
-            let (above, equal) = compare(integer, float, min);
+            let (above, equal) = compare(factor_or_bound("Minimum boundary", min), float, min);
             if (!above && !equal) || (equal && values.exclusive_minimum) {
-                let or = if values.exclusive_minimum {
-                    ""
-                } else {
-                    " or equal to"
-                };
-                let why = format!(
-                    "{} should be greater than{or} {}",
-                    in_body(at.path),
-                    go_float(min)
-                );
-                outcome.add(self.invalid(at.path, shown(), why));
+                let or = or_equal(values.exclusive_minimum);
+                wrong.push(format!("be greater than{or} {}", go_float(min)));
             }
+        }
+        for what in wrong {
+            let why = format!("{} should {what}", in_body(at.path));
+            outcome.add(self.invalid(at.path, Value::Number(number.clone()), why));
         }
         outcome.matches += 2;
-    }
-
-    /// Whether a number fits its type's format.
-    fn range(
-        &self,
-        at: At<'_>,
-        number: &Number,
-        values: &Values,
-        ty: Option<Type>,
-        outcome: &mut Outcome,
-    ) {
-        let float = number.as_f64().unwrap_or_default();
-        let fits = match (ty, &*values.format) {
-            (Some(Type::Integer), "int32") => {
-                float >= f64::from(i32::MIN) && float <= f64::from(i32::MAX)
-            }
-            (Some(Type::Integer), _) => number.is_i64() || float.abs() < 9.223_372_036_854_775e18,
-            (Some(Type::Number), "float") => float.abs() <= f64::from(f32::MAX),
-            _ => true,
-        };
-        if fits {
-            return;
-        }
-        let ty = ty.map_or("", Type::as_str);
-        outcome.add(self.whole(match &*values.format {
-            "" => format!(
-                "Checked value must be of type {ty} (default format) in {}",
-                at.path
-            ),
-            format => format!(
-                "Checked value must be of type {ty} with format {format} in {}",
-                at.path
-            ),
-        }));
     }
 
     pub(super) fn one_of_values(&self, at: At<'_>, values: Option<&Values>, outcome: &mut Outcome) {
@@ -175,6 +130,59 @@ impl Validator<'_> {
             Some(at.value.clone()),
             why,
         ));
+    }
+}
+
+/// What a schema says that numbers are: also its own bounds have to be that.
+#[derive(Clone, Copy)]
+struct Said<'a> {
+    ty: Option<Type>,
+    format: &'a str,
+}
+
+impl Said<'_> {
+    fn has(self, number: &Number) -> bool {
+        let float = number.as_f64().unwrap_or_default();
+        match (self.ty, self.format) {
+            (Some(Type::Integer), "int32") => is_int32(float),
+            (Some(Type::Integer), _) => number.is_i64() || is_int64(float),
+            (Some(Type::Number), "float") => float.abs() <= f64::from(f32::MAX),
+            _ => true,
+        }
+    }
+
+    fn has_float(self, number: f64) -> bool {
+        match (self.ty, self.format) {
+            (Some(Type::Integer), "int32") => number.fract() == 0.0 && is_int32(number),
+            (Some(Type::Integer), _) => number.fract() == 0.0 && is_int64(number),
+            (Some(Type::Number), "float") => number.abs() <= f64::from(f32::MAX),
+            _ => true,
+        }
+    }
+
+    /// `what`: the number that is none of these.
+    fn refuse(self, what: &str, path: &str) -> String {
+        let ty = self.ty.map_or("", Type::as_str);
+        match self.format {
+            "" => format!("{what} value must be of type {ty} (default format) in {path}"),
+            format => format!("{what} value must be of type {ty} with format {format} in {path}"),
+        }
+    }
+}
+
+fn is_int32(number: f64) -> bool {
+    number >= f64::from(i32::MIN) && number <= f64::from(i32::MAX)
+}
+
+fn is_int64(number: f64) -> bool {
+    number.abs() < 9.223_372_036_854_775e18
+}
+
+fn divides(integer: Option<i64>, float: f64, factor: f64) -> bool {
+    match integer {
+        Some(value) if factor >= 1.0 && factor.fract() == 0.0 => value % (factor as i64) == 0,
+        _ if factor < 1.0 => (1.0 / factor * float).fract().abs() < 1e-9,
+        _ => (float / factor).fract().abs() < 1e-9,
     }
 }
 

@@ -85,6 +85,25 @@ fn bounds() {
     );
 }
 
+/// A schema may have bounds that are no numbers of its own type.
+#[test]
+fn bounds_of_another_type() {
+    check(
+        spec(json!({
+            "a": {"type": "integer", "minimum": 0.5, "maximum": 1.5, "multipleOf": 0.5},
+            "b": {"type": "integer", "format": "int32", "maximum": 5_000_000_000_u64},
+            "c": {"type": "number", "minimum": 0.5},
+        })),
+        json!({"spec": {"a": 2, "b": 1, "c": 1}}),
+        expect![[r#"
+            <nil>: Invalid value: "": MultipleOf value must be of type integer (default format) in spec.a
+            <nil>: Invalid value: "": Maximum boundary value must be of type integer (default format) in spec.a
+            <nil>: Invalid value: "": Minimum boundary value must be of type integer (default format) in spec.a
+            spec.a: Invalid value: 2: spec.a in body should be less than or equal to 1.5
+            <nil>: Invalid value: "": Maximum boundary value must be of type integer with format int32 in spec.b"#]],
+    );
+}
+
 #[test]
 fn objects() {
     check(

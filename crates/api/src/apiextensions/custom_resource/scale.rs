@@ -70,37 +70,28 @@ impl Scale {
 
     pub fn validate_status(&self, object: &Value, errors: &mut ErrorList) {
         replicas(object, &self.status_replicas, errors);
-        if let Some(selector) =
-            find(object, &self.selector).filter(|selector| !selector.is_string())
-        {
-            let why = format!(
-                "{} accessor error: {selector} is of the type {}, expected string",
-                self.selector,
-                go_type(selector)
-            );
-            errors.push(Error::invalid(&Path::new(self.selector.clone()), "", why));
-        }
+        let wrong = match reach(object, &self.selector) {
+            Ok(None | Some(Value::String(_))) => return,
+            Ok(Some(selector)) => of_other_type(&self.selector, selector, "string"),
+            Err(wrong) => wrong,
+        };
+        errors.push(Error::invalid(&Path::new(self.selector.clone()), "", wrong));
     }
 }
 
 /// A path is one step: upstream tells it with its leading dot.
 fn replicas(object: &Value, path: &str, errors: &mut ErrorList) {
-    let Some(value) = find(object, path) else {
-        return;
-    };
     let at = Path::new(path.to_owned());
-    match value.as_i64() {
-        None => {
-            let why = format!(
-                "{path} accessor error: {} is of the type {}, expected int64",
-                // Go writes a string without quotes here.
-                value
-                    .as_str()
-                    .map_or_else(|| value.to_string(), str::to_owned),
-                go_type(value)
-            );
-            errors.push(Error::invalid(&at, 0, why));
+    let value = match reach(object, path) {
+        Ok(None) => return,
+        Ok(Some(value)) => value,
+        Err(wrong) => {
+            errors.push(Error::invalid(&at, 0, wrong));
+            return;
         }
+    };
+    match value.as_i64() {
+        None => errors.push(Error::invalid(&at, 0, of_other_type(path, value, "int64"))),
         Some(number) if number < 0 => errors.push(Error::invalid(
             &at,
             number,
@@ -126,6 +117,53 @@ fn find<'v>(object: &'v Value, path: &str) -> Option<&'v Value> {
         return None;
     }
     at(object, &names)
+}
+
+/// What is at a path, with what upstream says where something on the way is no object.
+fn reach<'v>(object: &'v Value, path: &str) -> Result<Option<&'v Value>, String> {
+    let mut names = names(path).peekable();
+    if names.peek().is_none() {
+        return Ok(None);
+    }
+    let mut inner = object;
+    let mut passed = String::new();
+    for name in names {
+        passed.push('.');
+        passed.push_str(name);
+        inner = match inner {
+            Value::Null => return Ok(None),
+            Value::Object(map) => match map.get(name) {
+                Some(value) => value,
+                None => return Ok(None),
+            },
+            other => return Err(of_other_type(&passed, other, "map[string]interface{}")),
+        };
+    }
+    Ok(Some(inner))
+}
+
+fn of_other_type(path: &str, value: &Value, wanted: &str) -> String {
+    let (shown, kind) = (go_text(value), go_type(value));
+    format!("{path} accessor error: {shown} is of the type {kind}, expected {wanted}")
+}
+
+/// As Go prints a value: strings without quotes, lists without commas.
+fn go_text(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Bool(_) | Value::Number(_) => value.to_string(),
+        Value::Array(list) => {
+            let items: Vec<String> = list.iter().map(go_text).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(map) => {
+            let entries = map
+                .iter()
+                .map(|(key, value)| format!("{key}:{}", go_text(value)));
+            format!("map[{}]", entries.collect::<Vec<_>>().join(" "))
+        }
+    }
 }
 
 fn go_type(value: &Value) -> &'static str {

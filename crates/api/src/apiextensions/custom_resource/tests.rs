@@ -194,6 +194,38 @@ fn status_and_scale() {
 }
 
 #[test]
+fn what_replicas_cannot_be_in_is_told() {
+    let declared = json!({
+        "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector",
+    });
+    let scale = scale::Scale::new(&declared);
+    for (status, wanted) in [
+        (Value::Null, expect![""]),
+        (json!({}), expect![""]),
+        (
+            json!(["a", {"b": [1, true]}]),
+            expect![[r#"
+            .status.replicas: Invalid value: 0: .status.replicas accessor error: [a map[b:[1 true]]] is of the type []interface {}, expected map[string]interface{}
+            .status.selector: Invalid value: "": .status.selector accessor error: [a map[b:[1 true]]] is of the type []interface {}, expected map[string]interface{}"#]],
+        ),
+        (
+            json!({"replicas": "a", "selector": {"b": null}}),
+            expect![[r#"
+                .status.replicas: Invalid value: 0: .status.replicas accessor error: a is of the type string, expected int64
+                .status.selector: Invalid value: "": .status.selector accessor error: map[b:<nil>] is of the type map[string]interface {}, expected string"#]],
+        ),
+        (
+            json!({"replicas": -1, "selector": "a=b"}),
+            expect![".status.replicas: Invalid value: -1: should be a non-negative integer"],
+        ),
+    ] {
+        let mut errors = ErrorList::new();
+        scale.validate_status(&json!({"status": status}), &mut errors);
+        wanted.assert_eq(&lines(&errors));
+    }
+}
+
+#[test]
 fn columns_and_fields() {
     let kind = made().stored;
     let object = json!({

@@ -102,7 +102,7 @@ pub(super) fn validate_stored_versions(definition: &Value) -> ErrorList {
     if stored.is_empty() {
         errors.push(Error::invalid(
             &path,
-            Value::Array(Vec::new()),
+            Value::Null,
             "must have at least one stored version",
         ));
         return errors;

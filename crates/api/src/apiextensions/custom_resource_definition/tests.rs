@@ -72,7 +72,7 @@ fn specs() {
             spec.names.singular: Required value
             spec.names.kind: Required value
             spec.names.listKind: Required value
-            status.storedVersions: Invalid value: []: must have at least one stored version"#]],
+            status.storedVersions: Invalid value: null: must have at least one stored version"#]],
     );
     check(
         |object| {
@@ -148,6 +148,18 @@ fn versions_are_told_where_they_differ() {
             spec.selectableFields[1].jsonPath: Invalid value: ".a": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.
             spec.selectableFields[2].jsonPath: Invalid value: ".a": must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.
             spec.selectableFields[2].jsonPath: Duplicate value: ".a""#]],
+    );
+    let odd = json!({"type": "object", "properties": {"a": {"type": "string", "id": "b"}}});
+    check(
+        |object| {
+            let version = &mut object["spec"]["versions"][0];
+            version["schema"]["openAPIV3Schema"] = odd.clone();
+            version["selectableFields"] = json!([{"jsonPath": ""}]);
+        },
+        expect![[r#"
+            spec.validation.openAPIV3Schema.properties[a].id: Forbidden: id is not supported
+            spec.schema.openAPIV3Schema: Invalid value: "": OpenAPIV3Schema 'id' is not supported
+            spec.selectableFields[0].jsonPath: Required value"#]],
     );
 }
 

@@ -11,7 +11,7 @@ use knarr_meta::{
     object::{bool_at, list_at, str_at, struct_at},
 };
 use knarr_schema::{
-    Type, check,
+    Schema, Type, check,
     field_path::{self, Brackets},
     formats,
 };
@@ -84,7 +84,7 @@ pub(super) fn validate_each(definition: &Value, old: Option<&Value>, errors: &mu
             columns(version, &path.child("additionalPrinterColumns"), errors);
         }
         if !is_shared(definition, SELECTABLE) {
-            selectable(version, old, &path.child("selectableFields"), errors);
+            selectable(version, old, &path, errors);
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn validate_shared(definition: &Value, old: Option<&Value>, errors: &
         columns(first, &path.child(COLUMNS.1), errors);
     }
     if is_shared(definition, SELECTABLE) {
-        selectable(first, old, &path.child(SELECTABLE.1), errors);
+        selectable(first, old, &path, errors);
     }
 }
 
@@ -253,7 +253,9 @@ fn columns(version: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn selectable(version: &Value, old: Option<&Value>, path: &Path, errors: &mut ErrorList) {
+/// `owner` leads to what declares the fields.
+fn selectable(version: &Value, old: Option<&Value>, owner: &Path, errors: &mut ErrorList) {
+    let path = &owner.child(SELECTABLE.1);
     let fields = list_at(version, &["selectableFields"]);
     if fields.is_empty() {
         return;
@@ -266,6 +268,11 @@ fn selectable(version: &Value, old: Option<&Value>, path: &Path, errors: &mut Er
         ));
         return;
     };
+    // Upstream tells it where it looks for the fields, too.
+    if let Err(why) = Schema::parse(props) {
+        let path = owner.child("schema").child("openAPIV3Schema");
+        errors.push(Error::invalid(&path, "", why.to_string()));
+    }
     let mut seen = HashSet::new();
     for (index, field) in fields.iter().enumerate() {
         let path = path.index(index).child("jsonPath");
