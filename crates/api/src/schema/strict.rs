@@ -73,6 +73,7 @@ pub fn decode_from(
         keeps_empty: definition.is_some_and(|definition| empty::is_told(definition.name)),
         unknown: Vec::new(),
         error: None,
+        has_stopped: false,
     };
     decoder.value(Wanted::of(&schema.ty), value, &Path::ROOT);
     match decoder.error {
@@ -86,8 +87,10 @@ struct Decoder {
     /// Empty lists and maps stay, though they are optional.
     keeps_empty: bool,
     unknown: Vec<String>,
-    /// The first type error.
+    /// The first type error, or that of a type that reads itself.
     error: Option<String>,
+    /// Such a type's error ends what Go reads of a document, and is told in place of those before it.
+    has_stopped: bool,
 }
 
 impl Decoder {
@@ -209,7 +212,7 @@ impl Decoder {
         match normal(text) {
             Ok(None) => {}
             Ok(Some(other)) => *text = other,
-            Err(error) => self.fail(|| error),
+            Err(error) => self.stop(|| error),
         }
     }
 
@@ -225,7 +228,7 @@ impl Decoder {
                     *value = Value::String(text);
                 }
             }
-            Err(error) => self.fail(|| error.to_string()),
+            Err(error) => self.stop(|| error.to_string()),
         }
     }
 
@@ -259,11 +262,21 @@ impl Decoder {
             Source::Document => path,
             Source::Unstructured => &Path::ROOT,
         };
-        self.fail(|| mismatch::of_document(wanted, value, path));
+        self.stop(|| mismatch::of_document(wanted, value, path));
     }
 
     fn fail(&mut self, message: impl FnOnce() -> String) {
         self.error.get_or_insert_with(message);
+    }
+
+    /// Of a type that reads itself.
+    fn stop(&mut self, message: impl FnOnce() -> String) {
+        if self.source == Source::Unstructured {
+            self.fail(message);
+        } else if !self.has_stopped {
+            self.error = Some(message());
+            self.has_stopped = true;
+        }
     }
 }
 

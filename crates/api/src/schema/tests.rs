@@ -255,6 +255,11 @@ fn type_errors_are_gos() {
             json!(["x"]),
             "json: cannot unmarshal array into Go value of type v1.Deployment",
         ),
+        // A type that reads itself ends it, whatever else was wrong before.
+        (
+            json!({"spec": {"replicas": "3", "template": {"spec": {"overhead": {"cpu": "lots", "gpu": "1.1.1"}}}}}),
+            "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'",
+        ),
     ];
     for (mut object, message) in rows {
         let error = strict::check(deployment(), &mut object).unwrap_err();
