@@ -61,6 +61,13 @@ fn signing_requests_are_checked() {
             spec.signerName: Invalid value: "kubernetes.io/legacy-unknown": the legacy signerName is not allowed via this API version
             spec.expirationSeconds: Invalid value: 599: may not specify a duration less than 600 seconds (10 minutes)"#]],
     );
+    let none = json!({"signerName": "example.com/mine", "usages": ["client auth"]});
+    let none = json!({"metadata": {"name": "r"}, "spec": none});
+    check(
+        kind,
+        none,
+        expect!["spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST"],
+    );
     check(
         kind,
         request(json!({"signerName": "nodot/a/b"})),

@@ -183,10 +183,7 @@ fn validate_spec(object: &Value, errors: &mut ErrorList) {
             }
             match limited {
                 Some(limited) => validate_limited(limited, &path.child("limited"), errors),
-                None => errors.push(Error::required(
-                    &path.child("limited"),
-                    "must not be empty when type is Limited",
-                )),
+                None => errors.push(Error::required(&path.child("limited"), "")),
             }
         }
         other => {

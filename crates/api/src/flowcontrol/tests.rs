@@ -185,7 +185,7 @@ fn levels() {
         spec.exempt.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer
         spec.exempt.lendablePercent: Invalid value: 101: must be between 0 and 100, inclusive
         spec.exempt: Forbidden
-        spec.limited: Required value: must not be empty when type is Limited
+        spec.limited: Required value
         spec.limited.nominalConcurrencyShares: Invalid value: -1: must be a non-negative integer
         spec.limited.limitResponse.queuing: Forbidden
         spec.limited.lendablePercent: Invalid value: -1: must be between 0 and 100, inclusive

@@ -3,7 +3,7 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{self, at, str_at, struct_at},
+    object::{self, str_at, struct_at},
 };
 use serde_json::Value;
 
@@ -64,12 +64,10 @@ impl Strategy for IngressClass {
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
         let mut errors = ErrorList::new();
-        validate::immutable(
-            &mut errors,
-            &Path::new("spec").child("controller"),
-            at(new, &["spec", "controller"]),
-            at(old, &["spec", "controller"]),
-        );
+        // One that is not there is an empty text in Go, and shown as such.
+        let of = |object| Value::from(str_at(object, &["spec", "controller"]));
+        let path = Path::new("spec").child("controller");
+        validate::immutable(&mut errors, &path, Some(&of(new)), Some(&of(old)));
         errors.extend(self.validate_create(new));
         errors
     }

@@ -95,6 +95,8 @@ impl Strategy for ServiceCidr {
                     errors.push(Error::invalid(&path.index(index), *now, IMMUTABLE));
                 }
             }
+            // Of a list that is not there Go shows nothing.
+            (_, 0) => errors.push(Error::invalid(&path, Value::Null, IMMUTABLE)),
             _ => errors.push(Error::invalid(&path, now, IMMUTABLE)),
         }
         errors

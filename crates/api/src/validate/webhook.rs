@@ -74,10 +74,16 @@ fn url_path(text: &str, path: &Path, errors: &mut ErrorList) {
     if text.is_empty() || text == "/" {
         return;
     }
+    if text == "//" {
+        errors.push(Error::invalid(path, text, "segment[0] may not be empty"));
+        return;
+    }
     if !text.starts_with('/') {
         errors.push(Error::invalid(path, text, "must start with a '/'"));
     }
-    let steps = text.strip_prefix('/').unwrap_or(text);
+    // Upstream leaves out the first letter, whether it is a slash or not.
+    let first = text.chars().next().map_or(0, char::len_utf8);
+    let steps = &text[first..];
     let steps = steps.strip_suffix('/').unwrap_or(steps);
     for (index, step) in steps.split('/').enumerate() {
         if step.is_empty() {

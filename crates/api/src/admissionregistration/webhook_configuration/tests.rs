@@ -57,6 +57,12 @@ fn what_is_wrong_is_told_in_upstreams_words() {
             "webhooks[0].name: Invalid value: \"a.b\": should be a domain with at least three segments separated by dots",
         ),
         (
+            json!({"clientConfig": {"service": {"namespace": "a", "name": "b", "port": 443, "path": "a//b"}}}),
+            "[webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": must start with a '/', \
+             webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[0] may not be empty, \
+             webhooks[0].clientConfig.service.path: Invalid value: \"a//b\": segment[1] may not be empty]",
+        ),
+        (
             json!({"failurePolicy": "Maybe"}),
             "webhooks[0].failurePolicy: Unsupported value: \"Maybe\": supported values: \"Fail\", \"Ignore\"",
         ),
@@ -94,7 +100,8 @@ fn what_is_wrong_is_told_in_upstreams_words() {
         ),
         (
             json!({"clientConfig": {"service": {"namespace": "n", "name": "s", "port": 443, "path": "a"}}}),
-            "webhooks[0].clientConfig.service.path: Invalid value: \"a\": must start with a '/'",
+            "[webhooks[0].clientConfig.service.path: Invalid value: \"a\": must start with a '/', \
+             webhooks[0].clientConfig.service.path: Invalid value: \"a\": segment[0] may not be empty]",
         ),
         (
             json!({"admissionReviewVersions": []}),

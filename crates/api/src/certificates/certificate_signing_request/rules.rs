@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use knarr_meta::{
     field::{Error, ErrorList, Path, quote},
-    object::{i64_at, list_at, str_at},
+    object::{at, i64_at, list_at, str_at},
 };
 use knarr_x509::{Certificate, Request, pem, usage};
 use serde_json::Value;
@@ -69,7 +69,10 @@ pub(super) fn validate(object: &Value, tolerated: &Tolerated) -> ErrorList {
     let spec = Path::new("spec");
     let request = bytes(object, &["spec", "request"]);
     if let Err(error) = Request::from_pem(&request).and_then(|request| request.verify()) {
-        let shown = str_at(object, &["spec", "request"]);
+        // Bytes that nobody said are none in Go, and shown as such.
+        let shown = at(object, &["spec", "request"])
+            .cloned()
+            .unwrap_or_default();
         errors.push(Error::invalid(
             &spec.child("request"),
             shown,

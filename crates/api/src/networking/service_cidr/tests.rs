@@ -45,7 +45,7 @@ fn refusals() {
         spec.cidrs[0]: Invalid value: "10.1.0.0/24": field is immutable
         spec.cidrs[0]: Invalid value: "10.1.0.0/24": field is immutable
         spec.cidrs: Invalid value: ["10.1.0.0/24","10.0.0.0/24"]: may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/64
-        spec.cidrs: Invalid value: []: field is immutable"#]].assert_eq(&errors);
+        spec.cidrs: Invalid value: null: field is immutable"#]].assert_eq(&errors);
 }
 
 #[test]
