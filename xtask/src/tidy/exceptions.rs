@@ -94,11 +94,6 @@ pub const DEEP: &[(&str, usize, &str)] = &[
         "verbs that are made of verbs: a scale is a patch, which may be an apply",
     ),
     (
-        "crates/apiserver/src/server",
-        7,
-        "a connection passes listener, chain and page",
-    ),
-    (
         "crates/apply/src",
         7,
         "sets of fields of elements, and what is done with them",
