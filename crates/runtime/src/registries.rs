@@ -6,7 +6,7 @@
 //!     endpoint: ["https://mirror.example:5000", "http://10.0.0.7/v2/hub"]
 //!     rewrite: { "^library/(.*)": "hub/$1" }
 //! configs:
-//!   mirror.example:5000:    # or "*", for all that are not named
+//!   mirror.example:5000:    # HOST or HOST:PORT as the endpoint has it, or "*", for all that are not named
 //!     auth: { username: u, password: p }
 //!     tls: { ca_file: /etc/ca.pem, cert_file: ..., key_file: ..., insecure_skip_verify: false }
 //! ```
@@ -27,9 +27,11 @@ use knarr_config::ConfigFile;
 use reqwest::Url;
 use serde::Deserialize;
 
-use crate::images::pull::Credentials;
+use crate::images::{pull::Credentials, reference::DEFAULT_REGISTRY};
 use rewrites::Rewrites;
 
+/// Where the default registry is.
+const DEFAULT_REGISTRY_HOST: &str = "registry-1.docker.io";
 /// The registry that has mirrors, or what is known of a host, for all that have none of their own.
 const ANY: &str = "*";
 /// Largest file, bytes.
@@ -156,12 +158,14 @@ impl Registries {
         Ok(endpoints)
     }
 
+    /// What is known of a place, by its host and port as they were written: what is for one port of a host is not for others. A place
+    /// that is the registry itself is known by the registry's name, too.
     fn host(&self, place: &Place, registry: Option<&str>) -> Host {
+        let authority = place.authority.as_str();
         let names = [
+            Some(authority),
+            Some(DEFAULT_REGISTRY).filter(|_| authority == DEFAULT_REGISTRY_HOST),
             registry,
-            Some(place.authority.as_str()),
-            Some(place.base.authority()),
-            place.base.host_str(),
             Some(ANY),
         ];
         let mut known = names
@@ -191,7 +195,7 @@ fn place(text: &str) -> Result<Place, String> {
         None => (rest, ""),
     };
     let authority = match authority {
-        crate::images::reference::DEFAULT_REGISTRY => "registry-1.docker.io",
+        DEFAULT_REGISTRY => DEFAULT_REGISTRY_HOST,
         other => other,
     };
     let mut url =

@@ -81,6 +81,36 @@ configs:
 }
 
 #[test]
+fn what_is_of_a_host_is_not_of_its_other_ports() {
+    let text = "
+mirrors: {m.example: {endpoint: ['https://r.example', 'https://r.example:5000', 'https://registry-1.docker.io', 'https://s.example']}}
+configs:
+  r.example: {auth: {username: r, password: p}}
+  s.example:5000: {auth: {username: s, password: p}}
+  docker.io: {auth: {username: d, password: p}}
+";
+    let registries = Registries::parse(text).unwrap();
+    let users = |registry: &str| -> Vec<Option<String>> {
+        let endpoints = registries.endpoints(registry).unwrap();
+        let logins = endpoints.into_iter().map(|one| one.host.credentials);
+        logins
+            .map(|login| login.map(|login| login.username))
+            .collect()
+    };
+    let some = |name: &str| Some(name.to_owned());
+    assert_eq!(users("m.example"), [some("r"), None, some("d"), None, None]);
+    for (registry, user) in [
+        ("r.example", some("r")),
+        ("r.example:5000", None),
+        ("s.example", None),
+        ("s.example:5000", some("s")),
+        ("docker.io", some("d")),
+    ] {
+        assert_eq!(users(registry), [user], "{registry}");
+    }
+}
+
+#[test]
 fn a_host_that_is_not_named_is_as_all_are() {
     let text = "
 mirrors: {'*': {endpoint: ['https://m.example']}}
