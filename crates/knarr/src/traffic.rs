@@ -1,5 +1,7 @@
 //! Traffic from outside: what the flags say of load balancers and Ingresses.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+
 use anyhow::{Context, Result, bail};
 use knarr_client::{Clients, Informers};
 use knarr_controllers::service_lb::{self, Pool, Protocol, Reserved};
@@ -113,6 +115,33 @@ fn reserved(flags: &Up, node: &node::Settings) -> Vec<Reserved> {
     reserved
 }
 
+/// What is to be said of ports for Ingresses that another program has: the cluster starts without them, and waits for them.
+pub fn taken_ports(flags: &Up) -> Vec<String> {
+    let traffic = &flags.traffic;
+    if !traffic.ingress {
+        return Vec::new();
+    }
+    let any: IpAddr = match flags.server.cluster_cidr.has_ipv6() {
+        true => Ipv6Addr::UNSPECIFIED.into(),
+        false => Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let ports = [
+        ("--ingress-http-port", traffic.ingress_http_port),
+        ("--ingress-https-port", traffic.ingress_https_port),
+    ];
+    let taken = ports.map(|(flag, port)| taken(SocketAddr::new(any, port), flag));
+    taken.into_iter().flatten().collect()
+}
+
+fn taken(address: SocketAddr, flag: &str) -> Option<String> {
+    let error = TcpListener::bind(address).err()?;
+    Some(format!(
+        "Ingresses are not served on port {} until it is free: cannot listen on {address}: {error}; choose another with {flag}, \
+         or leave them to another controller with --ingress=false",
+        address.port()
+    ))
+}
+
 /// Where this machine serves Ingresses, if that is ours to do.
 pub fn ingress(flags: &Up, node: &node::Settings) -> Option<knarr_ingress::Config> {
     let traffic = &flags.traffic;
@@ -135,4 +164,25 @@ pub fn start_ingress(
     let ingress = Ingress::new(config, client, &informers).context("Ingresses")?;
     tasks.keep("Ingresses", ingress.run(token));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_of_another_program_is_told_with_what_to_do() {
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = other.local_addr().expect("an address");
+        let said = taken(address, "--ingress-http-port").expect("it is taken");
+        for part in [
+            &*format!("cannot listen on {address}: Address already in use"),
+            "choose another with --ingress-http-port",
+            "--ingress=false",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+        drop(other);
+        assert_eq!(taken(address, "--ingress-http-port"), None);
+    }
 }

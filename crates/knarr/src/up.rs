@@ -18,6 +18,7 @@ use crate::{
     preflight,
     process::{Asked, Daemon, End, Output},
     progress::{Progress, seconds},
+    traffic,
 };
 
 pub fn run(flags: Box<Up>) -> Result<()> {
@@ -54,6 +55,8 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
     instance.publish(&note)?;
+    // Before the cluster itself has them.
+    let taken = traffic::taken_ports(flags);
     let cluster = tokio::select! {
         cluster = Cluster::start(flags, host, progress) => cluster?,
         signal = asked.wait() => {
@@ -67,6 +70,10 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
     note.ready = true;
     instance.publish(&note)?;
     greet(progress, &note.api, &kubeconfig, flags.detach);
+    for problem in taken {
+        progress.line("");
+        progress.line(&problem);
+    }
     output.ready()?;
     let cluster = Arc::new(cluster);
     let reason = tokio::select! {
