@@ -283,12 +283,30 @@ mod tests {
                 ],
             ),
             (
+                answer(0, Value::Null),
+                answer(422, invalid(&[("spec.a", "bad")])),
+                vec!["closed | 422"],
+            ),
+            (
+                answer(422, invalid(&[("spec.a", "bad")])),
+                answer(201, object(json!({}))),
+                vec!["code 422 | 201", "cause - spec.a FieldValueInvalid: bad"],
+            ),
+        ];
+        for (theirs, ours, wanted) in cases {
+            assert_eq!(answers(&theirs, &ours), wanted);
+        }
+    }
+
+    #[test]
+    fn objects_in_messages_are_told_once() {
+        let cases = [
+            (
                 answer(
                     422,
                     invalid(&[("a", "Invalid value: {\"Spec\":1}: bad\n-1")]),
                 ),
                 answer(422, invalid(&[("a", "Invalid value: {\"spec\":1}: bad")])),
-                vec![SHOWN_VALUES],
             ),
             (
                 answer(
@@ -299,7 +317,6 @@ mod tests {
                     422,
                     invalid(&[("a", "Unsupported value: {\"type\":1}: bad")]),
                 ),
-                vec![SHOWN_VALUES],
             ),
             (
                 answer(
@@ -316,21 +333,10 @@ mod tests {
                         ("b", "Invalid value: {\"B\":2,\"A\":1}"),
                     ]),
                 ),
-                vec![SHOWN_VALUES],
-            ),
-            (
-                answer(0, Value::Null),
-                answer(422, invalid(&[("spec.a", "bad")])),
-                vec!["closed | 422"],
-            ),
-            (
-                answer(422, invalid(&[("spec.a", "bad")])),
-                answer(201, object(json!({}))),
-                vec!["code 422 | 201", "cause - spec.a FieldValueInvalid: bad"],
             ),
         ];
-        for (theirs, ours, wanted) in cases {
-            assert_eq!(answers(&theirs, &ours), wanted);
+        for (theirs, ours) in cases {
+            assert_eq!(answers(&theirs, &ours), vec![SHOWN_VALUES]);
         }
     }
 }
