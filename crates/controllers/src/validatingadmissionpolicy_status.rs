@@ -10,30 +10,32 @@ mod tests;
 use std::sync::Arc;
 
 use k8s_openapi::api::admissionregistration::v1::ValidatingAdmissionPolicy;
-use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use knarr_api::{Kind, apiextensions::custom_resource, built_in_kinds};
 use knarr_client::{Event, Informer, WorkQueue};
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;
 const MANAGER: &str = "validatingadmissionpolicy-status";
+/// Definitions that are read in one request.
+const DEFINITIONS_AT_ONCE: u32 = 100;
 
 pub(crate) struct PolicyStatus {
     client: kube::Client,
+    /// For the definitions, which the service account may not read.
+    reader: kube::Client,
     policies: Informer<ValidatingAdmissionPolicy>,
-    definitions: Informer<CustomResourceDefinition>,
     queue: WorkQueue<Key>,
 }
 
 pub(crate) fn start(context: &Context) {
     let controller = Arc::new(PolicyStatus {
         client: context.client("validatingadmissionpolicy-status-controller"),
+        reader: context.own_client(),
         policies: context.informers.informer(),
-        definitions: context.informers.informer(),
         queue: WorkQueue::new(),
     });
     let queue = controller.queue.clone();
@@ -43,10 +45,7 @@ pub(crate) fn start(context: &Context) {
             queue.add(Key::of(&**policy));
         }
     });
-    let informers = vec![
-        synced(&controller.policies),
-        synced(&controller.definitions),
-    ];
+    let informers = vec![synced(&controller.policies)];
     context.start(controller, WORKERS, informers);
 }
 
@@ -58,20 +57,32 @@ fn is_due(policy: &ValidatingAdmissionPolicy) -> bool {
 }
 
 impl PolicyStatus {
-    /// The kinds that are served now.
-    fn kinds(&self) -> Vec<Arc<Kind>> {
+    /// The kinds that are served now. Definitions are read when a policy has changed: to follow them would decode every state of
+    /// each, which is large, for policies that come seldom.
+    async fn kinds(&self) -> Result<Vec<Arc<Kind>>, Error> {
         let mut kinds = built_in_kinds().to_vec();
-        for definition in self.definitions.list() {
-            let Ok(tree) = serde_json::to_value(&*definition) else {
-                continue;
-            };
-            let source = tree.to_string().into();
-            // One that no kinds can be made of is not served.
-            if let Ok(made) = custom_resource::kinds(&tree, &source) {
-                kinds.extend(made.served);
+        let named = GroupVersionKind::gvk("apiextensions.k8s.io", "v1", "CustomResourceDefinition");
+        let resource = ApiResource::from_gvk(&named);
+        let api: Api<DynamicObject> = Api::all_with(self.reader.clone(), &resource);
+        let mut page = ListParams::default().limit(DEFINITIONS_AT_ONCE);
+        loop {
+            let list = api.list(&page).await?;
+            for definition in list.items {
+                let Ok(tree) = serde_json::to_value(definition) else {
+                    continue;
+                };
+                let source = tree.to_string().into();
+                // One that no kinds can be made of is not served.
+                if let Ok(made) = custom_resource::kinds(&tree, &source) {
+                    kinds.extend(made.served);
+                }
+            }
+            let next = list.metadata.continue_.filter(|token| !token.is_empty());
+            match next {
+                Some(token) => page.continue_token = Some(token),
+                None => return Ok(kinds),
             }
         }
-        kinds
     }
 }
 
@@ -91,7 +102,7 @@ impl Reconciler for PolicyStatus {
             return Ok(());
         }
         let tree = serde_json::to_value(&*policy).map_err(|e| Error::Other(e.to_string()))?;
-        let kinds = self.kinds();
+        let kinds = self.kinds().await?;
         // Compiling takes its time, and is no work for the threads that serve.
         let warnings = tokio::task::spawn_blocking(move || check::warnings(&tree, &kinds))
             .await
