@@ -161,6 +161,19 @@ fn versions_are_told_where_they_differ() {
             spec.schema.openAPIV3Schema: Invalid value: "": OpenAPIV3Schema 'id' is not supported
             spec.selectableFields[0].jsonPath: Required value"#]],
     );
+    // A type that there is none of is no such part.
+    let odd =
+        json!({"type": "object", "properties": {"a": {"type": "odd"}, "b": {"type": "string"}}});
+    check(
+        |object| {
+            let version = &mut object["spec"]["versions"][0];
+            version["schema"]["openAPIV3Schema"] = odd.clone();
+            version["selectableFields"] = json!([{"jsonPath": ".b"}]);
+        },
+        expect![[
+            r#"spec.validation.openAPIV3Schema.properties[a].type: Unsupported value: "odd": supported values: "array", "boolean", "integer", "number", "object", "string""#
+        ]],
+    );
 }
 
 #[test]
