@@ -74,26 +74,16 @@ impl Strategy for EndpointSlice {
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {
-        let mut errors = ErrorList::new();
-        validate::one_of(
-            &mut errors,
-            &Path::new("addressType"),
-            str_at(object, &["addressType"]),
-            &["FQDN", "IPv4", "IPv6"],
-            true,
-        );
+        let mut errors = validate_address_type(object);
         validate_endpoints(object, &mut errors);
         validate_ports(list_at(object, &["ports"]), &mut errors);
         errors
     }
 
     fn validate_update(&self, new: &Value, old: &Value, _part: Part) -> ErrorList {
-        let mut errors = ErrorList::new();
+        let mut errors = validate_address_type(new);
         let path = Path::new("addressType");
         let (now, before) = (new.get("addressType"), old.get("addressType"));
-        if str_at(new, &["addressType"]).is_empty() {
-            errors.push(Error::required(&path, ""));
-        }
         // Another type is told to be none that may follow, whatever it is.
         validate::declared_immutable(&mut errors, &path, now, before);
         // Those that are stored may have been made under other rules.
@@ -171,6 +161,18 @@ impl Strategy for EndpointSlice {
             table::age(object, now),
         ]
     }
+}
+
+fn validate_address_type(object: &Value) -> ErrorList {
+    let mut errors = ErrorList::new();
+    validate::one_of(
+        &mut errors,
+        &Path::new("addressType"),
+        str_at(object, &["addressType"]),
+        &["FQDN", "IPv4", "IPv6"],
+        true,
+    );
+    errors
 }
 
 fn validate_endpoints(object: &Value, errors: &mut ErrorList) {

@@ -122,10 +122,14 @@ fn what_is_stored_may_be_wrong() {
     let wrong = errors(|new| new["endpoints"][0]["hostname"] = json!("a"));
     expect![[r#"endpoints[0].addresses[0]: Invalid value: "010.0.0.1": must not have leading 0s"#]]
         .assert_eq(&wrong);
-    // Of a field whose rule is declared with its type, a change is told and nothing else.
     const IMMUTABLE: &str = "addressType: Invalid value: null: field is immutable";
     assert_eq!(errors(|new| new["addressType"] = json!("IPv6")), IMMUTABLE);
-    assert_eq!(errors(|new| new["addressType"] = json!("IPX")), IMMUTABLE);
+    assert_eq!(
+        errors(|new| new["addressType"] = json!("IPX")),
+        format!(
+            "addressType: Unsupported value: \"IPX\": supported values: \"FQDN\", \"IPv4\", \"IPv6\"\n{IMMUTABLE}"
+        )
+    );
     assert_eq!(
         errors(|new| new["addressType"] = json!("")),
         format!("addressType: Required value\n{IMMUTABLE}")
