@@ -4,8 +4,8 @@
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{self, at, i64_at, str_at, struct_at},
-    object_meta::validate_standard_finalizers,
+    object::{at, i64_at, str_at, struct_at},
+    object_meta::{self, validate_standard_finalizers},
 };
 use serde_json::Value;
 
@@ -41,7 +41,14 @@ const MICROSECOND_DIGITS: usize = 6;
 /// `new` and `old` in the form of core/v1.
 pub(super) fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
     let metadata = new.get("metadata").unwrap_or(&Value::Null);
-    let mut errors = validate_standard_finalizers(metadata, &Path::new("metadata"));
+    let path = Path::new("metadata");
+    let mut errors = validate_standard_finalizers(metadata, &path);
+    if old.is_none() {
+        let name = |name: &str, prefix: bool| {
+            names::name_or_prefix(name, prefix, names::dns1123_subdomain)
+        };
+        errors.extend(object_meta::validate_with(metadata, true, name, &path));
+    }
     match old {
         None => created(new, &mut errors),
         Some(old) => updated(new, old, &mut errors),
@@ -50,13 +57,6 @@ pub(super) fn validate(new: &Value, old: Option<&Value>) -> ErrorList {
 }
 
 fn created(event: &Value, errors: &mut ErrorList) {
-    let name = object::name(event);
-    if !name.is_empty() {
-        let path = Path::new("metadata").child("name");
-        for wrong in names::dns1123_subdomain(name) {
-            errors.push(Error::invalid(&path, name, wrong));
-        }
-    }
     series(event, errors);
     if str_at(event, &["eventTime"]).is_empty() {
         errors.push(Error::required(&Path::new("eventTime"), ""));

@@ -334,6 +334,7 @@ async fn names_that_are_taken() {
 async fn metadata_is_looked_at_by_kind() {
     const BUDGETS: &str = "/apis/policy/v1/namespaces/default/poddisruptionbudgets";
     const EVENTS: &str = "/api/v1/namespaces/default/events";
+    const STRICT_EVENTS: &str = "/apis/events.k8s.io/v1/namespaces/default/events";
     let cluster = Cluster::new().await;
     let told = async |uri: &str, object: Value| {
         let reply = cluster.call(Method::POST, uri, object).await;
@@ -369,6 +370,16 @@ async fn metadata_is_looked_at_by_kind() {
     );
     let event = held(json!({"involvedObject": {"namespace": "default"}}));
     assert_eq!(told(EVENTS, event).await.0, 201);
+    // The newer version of events is strict, and tells all that is wrong at once.
+    let event = json!({
+        "metadata": {"name": "wrong", "finalizers": ["/a", "plain"]}, "eventTime": "2026-01-01T00:00:00.000000Z",
+        "regarding": {"namespace": "default"}, "action": "a", "reason": "r", "type": "Odd",
+        "reportingController": "example.com/c", "reportingInstance": "i",
+    });
+    let (code, mut fields) = told(STRICT_EVENTS, event).await;
+    fields.sort_by_key(Value::to_string);
+    let wanted = ["metadata.finalizers", "metadata.finalizers[1]", "type"];
+    assert_eq!((code, fields), (422, wanted.map(Value::from).to_vec()));
     let field = json!("metadata.finalizers[0]");
     assert_eq!(told(CONFIGMAPS, held(json!({}))).await, (422, vec![field]));
 }
