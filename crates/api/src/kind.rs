@@ -9,6 +9,7 @@ use knarr_meta::{Gvk, field::ErrorList, names, status::Status};
 use serde_json::Value;
 
 use crate::conversion::Conversion;
+use crate::now::Now;
 use crate::shown::{self, Shown};
 pub use crate::{
     alias::{Alias, as_stored},
@@ -425,7 +426,7 @@ pub trait Strategy: Send + Sync {
     }
 
     /// Cells in the order of [`Strategy::columns`]. `now` is in unix seconds, for ages.
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         crate::table::default_cells(object, now)
     }
 

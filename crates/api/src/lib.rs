@@ -27,6 +27,7 @@ mod json_path;
 pub mod kind;
 pub mod networking;
 pub mod node;
+pub mod now;
 pub mod openapi;
 pub mod policy;
 pub mod rbac;

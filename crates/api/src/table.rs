@@ -1,9 +1,10 @@
 //! The Table view: columns and cells that many kinds share, and ages as people read them.
 
-use knarr_meta::{object, time};
+use knarr_meta::object;
 use serde_json::Value;
 
 use crate::column::{Column, text};
+use crate::now::Now;
 
 /// The first column of nearly every kind.
 pub const NAME: Column = Column {
@@ -36,7 +37,7 @@ pub const DEFAULT_COLUMNS: &[Column] = &[
 ];
 
 /// Cells of [`DEFAULT_COLUMNS`].
-pub fn default_cells(object: &Value, _now: i64) -> Vec<Value> {
+pub fn default_cells(object: &Value, _now: &Now) -> Vec<Value> {
     vec![name(object), object::creation_timestamp(object).into()]
 }
 
@@ -68,14 +69,8 @@ pub fn name(object: &Value) -> Value {
 }
 
 /// The object's age.
-pub fn age(object: &Value, now: i64) -> Value {
-    since(object::creation_timestamp(object), now).into()
-}
-
-/// Time since an RFC 3339 instant; `<unknown>` where there is none. `now` is in unix seconds.
-pub fn since(instant: &str, now: i64) -> String {
-    time::parse_unix_seconds(instant)
-        .map_or_else(|| "<unknown>".to_owned(), |then| human_duration(now - then))
+pub fn age(object: &Value, now: &Now) -> Value {
+    now.since(object::creation_timestamp(object)).into()
 }
 
 /// Seconds in two or three significant figures, as upstream's `duration.HumanDuration`. The future is `<invalid>`, but for

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Part},
+    now::Now,
     schema::disabled,
 };
 
@@ -62,7 +63,7 @@ pub(crate) fn row(kind: &BuiltIn, object: &Value, now: i64) -> String {
     assert_eq!(conditions(&shown), conditions(object));
     let cells: Vec<String> = kind
         .strategy
-        .cells(&shown, now)
+        .cells(&shown, &Now::new(now))
         .iter()
         .map(|cell| match cell {
             Value::String(text) => text.clone(),

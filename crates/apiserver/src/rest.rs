@@ -6,7 +6,7 @@
 pub mod apply;
 pub mod ask;
 mod budget;
-mod columned;
+
 pub mod continuation;
 mod convert;
 pub mod decode;
@@ -20,6 +20,7 @@ pub mod patch;
 pub mod pods;
 pub mod read;
 pub mod render;
+mod rows;
 pub mod scale;
 pub mod shape;
 mod version;

@@ -3,12 +3,13 @@
 //! One task reads the stream in revision order, applies each event to its resource and then advances the published revision.
 //! Reads never touch the store but for revisions older than the rings.
 
+pub mod cells;
 pub mod damaged;
 pub mod entry;
 mod feed;
 pub mod filter;
-mod message;
-pub mod messages;
+pub mod kept;
+pub mod message;
 #[cfg(test)]
 mod model;
 pub mod output;
@@ -35,14 +36,17 @@ use knarr_meta::status::Status;
 use knarr_states::Recent;
 use knarr_store::{Batch, Store};
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    cells::Cells,
     entry::Entry,
     feed::{MAX_CHANGES, Request},
     filter::Filter,
-    messages::Messages,
+    kept::Kept,
+    message::Message,
     published::Published,
     resource::{Page, ResourceCache, Slice},
     resources::Resources,
@@ -69,7 +73,9 @@ pub struct Cache {
     /// Kinds whose additions nobody waits for any more.
     abandoned: Mutex<Vec<Arc<Kind>>>,
     /// Objects in protobuf.
-    pub messages: Messages,
+    pub messages: Kept<Message>,
+    /// Cells of rows of Tables.
+    pub cells: Arc<Kept<Cells>>,
     /// Objects that informers of this process have decoded.
     pub recent: Arc<Recent>,
     stopped: CancellationToken,
@@ -126,7 +132,8 @@ impl Cache {
             changes,
             requests: Mutex::new(Some(requests)),
             abandoned: Mutex::default(),
-            messages: Messages::default(),
+            messages: Kept::default(),
+            cells: Arc::default(),
             recent: Arc::default(),
             stopped: CancellationToken::new(),
         };

@@ -15,6 +15,7 @@ use super::{
 };
 use crate::{
     kind::{self, BuiltIn, Column, Part, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     validate,
 };
@@ -85,7 +86,7 @@ impl Strategy for MutatingAdmissionPolicy {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             list_at(object, &["spec", "mutations"]).len().into(),

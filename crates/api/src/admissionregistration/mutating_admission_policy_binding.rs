@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::{GROUP, bindings, match_resources, policies};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table, validate,
 };
 
@@ -69,7 +70,7 @@ impl Strategy for MutatingAdmissionPolicyBinding {
         bindings::COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["spec", "policyName"]).into(),

@@ -18,6 +18,7 @@ use super::{
 use crate::{
     json_path::JsonPath,
     kind::{self, BuiltIn, Column, Part, STATUS, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -106,7 +107,7 @@ impl Strategy for ValidatingAdmissionPolicy {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             list_at(object, &["spec", "validations"]).len().into(),

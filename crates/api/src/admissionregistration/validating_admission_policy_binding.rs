@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::{GROUP, bindings, policies, rules};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table, validate,
 };
 
@@ -74,7 +75,7 @@ impl Strategy for ValidatingAdmissionPolicyBinding {
         bindings::COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["spec", "policyName"]).into(),

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use super::{FAILURE_POLICIES, match_conditions, rules};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -297,7 +298,7 @@ impl Strategy for Webhooks {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             webhooks(object).len().into(),

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     kind::{BuiltIn, Column, GET_PATCH_UPDATE, Part, Scope, Strategy, Subresource, Verb, text},
+    now::Now,
     schema,
     table::{self, NAME, column},
     tree,
@@ -204,7 +205,7 @@ impl Strategy for CustomResourceDefinition {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let served = versions(object)
             .iter()
             .filter(|version| bool_at(version, &["served"]));

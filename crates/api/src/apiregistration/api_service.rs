@@ -12,6 +12,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -186,7 +187,7 @@ impl Strategy for ApiService {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let of = match service(object) {
             None => "Local".to_owned(),
             Some(service) => {

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     validate,
 };
@@ -82,7 +83,7 @@ impl Strategy for ControllerRevision {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let controller = owner_references(object)
             .find(|owner| owner.controller)
             .map(|owner| {

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
     warnings::Warnings,
@@ -159,7 +160,7 @@ impl Strategy for DaemonSet {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let count = |field| i64_at(object, &["status", field]).unwrap_or_default();
         let [containers, images] = super::template_cells(object);
         let selector = super::selector_text(object);

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::{
     core::pod_spec,
     kind::{self, BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
     warnings::{self, Warnings},
@@ -142,7 +143,7 @@ impl Strategy for Deployment {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let status = |field| i64_at(object, &["status", field]).unwrap_or_default();
         let desired = i64_at(object, &["spec", "replicas"]).unwrap_or_default();
         let [containers, images] = super::template_cells(object);

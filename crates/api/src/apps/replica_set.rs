@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
     warnings::{self, Warnings},
@@ -109,7 +110,7 @@ impl Strategy for ReplicaSet {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let count = |path: &[&str]| i64_at(object, path).unwrap_or_default();
         let [containers, images] = super::template_cells(object);
         let selector = super::selector_text(object);

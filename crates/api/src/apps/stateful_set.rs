@@ -18,6 +18,7 @@ use crate::{
         pod_spec,
     },
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::Warnings,
@@ -158,7 +159,7 @@ impl Strategy for StatefulSet {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let ready = i64_at(object, &["status", "readyReplicas"]).unwrap_or_default();
         let desired = i64_at(object, &["spec", "replicas"]).unwrap_or_default();
         let [containers, images] = super::template_cells(object);

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     apps,
     kind::{Alias, BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb, as_stored},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -114,7 +115,7 @@ impl Strategy for HorizontalPodAutoscaler {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let text = |path: &[&str]| str_at(object, path).to_owned();
         let target = ["kind", "name"].map(|field| text(&["spec", "scaleTargetRef", field]));
         let number = |path: &[&str]| i64_at(object, path);

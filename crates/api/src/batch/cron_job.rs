@@ -13,6 +13,7 @@ use super::job;
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
     warnings::{self, Warnings},
@@ -149,13 +150,13 @@ impl Strategy for CronJob {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let template = at(object, &["spec", "jobTemplate", "spec", "template"]);
         let (containers, images) = pod_spec::names_and_images(template.unwrap_or(&Value::Null));
         let selector = struct_at(object, &["spec", "jobTemplate", "spec", "selector"]);
         let last = match str_at(object, &["status", "lastScheduleTime"]) {
             "" => "<none>".to_owned(),
-            time => table::since(time, now),
+            time => now.since(time),
         };
         let suspend = match at(object, &["spec", "suspend"]).and_then(Value::as_bool) {
             None => "<unset>",

@@ -20,6 +20,7 @@ pub(super) use spec::{validate as validate_spec, warn as warn_of_spec};
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
     warnings::{self, Warnings},
@@ -166,7 +167,7 @@ impl Strategy for Job {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let template = at(object, &["spec", "template"]).unwrap_or(&Value::Null);
         let (containers, images) = pod_spec::names_and_images(template);
         let selector = Selector::from_value(struct_at(object, &["spec", "selector"]));
@@ -290,10 +291,11 @@ fn completions(job: &Value) -> String {
     }
 }
 
-fn duration(job: &Value, now: i64) -> String {
+fn duration(job: &Value, now: &Now) -> String {
     let instant = |field| time::parse_unix_seconds(str_at(job, &["status", field]));
     match (instant("startTime"), instant("completionTime")) {
         (None, _) => String::new(),
-        (Some(start), end) => table::human_duration(end.unwrap_or(now).saturating_sub(start)),
+        (Some(start), Some(end)) => table::human_duration(end.saturating_sub(start)),
+        (Some(start), None) => now.since_seconds(start),
     }
 }

@@ -11,6 +11,7 @@ use crate::{
         BuiltIn, Column, GET_PATCH_UPDATE, Part, Requester, STATUS, Scope, Strategy, Subresource,
         Text, Verb, text,
     },
+    now::Now,
     table::{self, NAME, column},
     tree,
 };
@@ -136,7 +137,7 @@ impl Strategy for SigningRequest {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let signer = match str_at(object, &["spec", "signerName"]) {
             "" => "<none>",
             name => name,

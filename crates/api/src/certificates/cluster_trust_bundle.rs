@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::validate_signer_name;
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, NAME, column},
     validate,
 };
@@ -93,7 +94,7 @@ impl Strategy for TrustBundle {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let signer = match signer_name(object) {
             "" => "<none>",
             name => name,

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, NAME, column, wide},
     tree, validate,
 };
@@ -133,7 +134,7 @@ impl Strategy for PodRequest {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let spec = |field| Value::from(str_at(object, &["spec", field]));
         let annotations = map_at(object, &["spec", "unverifiedUserAnnotations"]);
         let annotations: Vec<String> = knarr_meta::object::strings(annotations)

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     validate,
 };
@@ -71,7 +72,7 @@ impl Strategy for Lease {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["spec", "holderIdentity"]).into(),

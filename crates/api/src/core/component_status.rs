@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::{BuiltIn, Column, Scope, Strategy, Verb},
+    now::Now,
     table::{NAME, column},
 };
 
@@ -43,7 +44,7 @@ impl Strategy for ComponentStatus {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let conditions = list_at(object, &["conditions"]);
         let healthy = conditions
             .iter()
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn a_row_says_why_a_component_is_not_healthy() {
-        let cells = |health| ComponentStatus.cells(&of("scheduler", &health), 0);
+        let cells = |health| ComponentStatus.cells(&of("scheduler", &health), &Now::new(0));
         assert_eq!(cells(Ok(())), ["scheduler", "Healthy", "ok", ""]);
         let gone = cells(Err("gone".to_owned()));
         assert_eq!(gone, ["scheduler", "Unhealthy", "", "gone"]);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::MAX_DATA_SIZE_BYTES;
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     validate,
 };
@@ -69,7 +70,7 @@ impl Strategy for ConfigMap {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let count = |field| map_at(object, &[field]).map_or(0, Map::len);
         vec![
             table::name(object),

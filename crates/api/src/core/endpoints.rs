@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -98,7 +99,7 @@ impl Strategy for Endpoints {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             addresses(object),

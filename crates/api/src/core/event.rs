@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{Alias, BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, column, wide},
     validate,
 };
@@ -190,25 +191,22 @@ impl Strategy for Event {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let first_time = str_at(object, &["firstTimestamp"]);
-        let first = table::since(
-            if first_time.is_empty() {
-                str_at(object, &["eventTime"])
-            } else {
-                first_time
-            },
-            now,
-        );
+        let first = now.since(if first_time.is_empty() {
+            str_at(object, &["eventTime"])
+        } else {
+            first_time
+        });
         let mut count = i64_at(object, &["count"]).unwrap_or_default();
         let last = if struct_at(object, &["series"]).is_some() {
             count = i64_at(object, &["series", "count"]).unwrap_or_default();
-            table::since(str_at(object, &["series", "lastObservedTime"]), now)
+            now.since(str_at(object, &["series", "lastObservedTime"]))
         } else {
             count = count.max(1);
             match str_at(object, &["lastTimestamp"]) {
                 "" => first.clone(),
-                last => table::since(last, now),
+                last => now.since(last),
             }
         };
         let kind = str_at(object, &["involvedObject", "kind"]).to_lowercase();

@@ -13,6 +13,7 @@ use crate::{
         BuiltIn, Column, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
         WITHOUT_DELETE_COLLECTION, text,
     },
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -186,7 +187,7 @@ impl Strategy for Namespace {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["status", "phase"]).into(),

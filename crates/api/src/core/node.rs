@@ -16,6 +16,7 @@ use crate::{
         BuiltIn, Column, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
         text,
     },
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
     validate::{self, NOT_NEGATIVE},
@@ -204,7 +205,7 @@ impl Strategy for Node {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let info = |field| str_at(object, &["status", "nodeInfo", field]);
         vec![
             table::name(object),

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
     warnings::{self, Warnings},
@@ -235,7 +236,7 @@ impl Strategy for PersistentVolume {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let spec = |field| str_at(object, &["spec", field]);
         let claim = struct_at(object, &["spec", "claimRef"]).map(|claim| {
             let part = |field| str_at(claim, &[field]);

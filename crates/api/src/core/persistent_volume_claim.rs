@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
     warnings::{self, Warnings},
@@ -140,7 +141,7 @@ impl Strategy for PersistentVolumeClaim {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let volume = str_at(object, &["spec", "volumeName"]);
         let (capacity, modes) = if volume.is_empty() {
             (String::new(), String::new())

@@ -23,6 +23,7 @@ use crate::{
         BuiltIn, CREATE, Column, Deletion, GET_PATCH_UPDATE, NOTHING, PROXY, Part, STATUS, Scope,
         Strategy, Subresource, Text, Verb, text,
     },
+    now::Now,
     shown::Shown,
     tree,
     warnings::{self, Warnings},
@@ -290,7 +291,7 @@ impl Strategy for Pod {
         &columns::SHOWN
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         columns::cells(object, now)
     }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::pod_spec;
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, NAME, column},
     tree,
     warnings::Warnings,
@@ -83,7 +84,7 @@ impl Strategy for PodTemplate {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let template = object.get("template").unwrap_or(&Value::Null);
         let (names, images) = pod_spec::names_and_images(template);
         let labels = map_at(template, &["metadata", "labels"])

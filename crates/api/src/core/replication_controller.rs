@@ -13,6 +13,7 @@ use super::pod_spec;
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
     warnings::{self, Warnings},
@@ -138,7 +139,7 @@ impl Strategy for ReplicationController {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let count = |path: &[&str]| i64_at(object, path).unwrap_or_default();
         let [containers, images] = apps::template_cells(object);
         let selector = selector(object).to_string();

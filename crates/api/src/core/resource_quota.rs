@@ -16,6 +16,7 @@ use super::{
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -115,7 +116,7 @@ impl Strategy for ResourceQuota {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let (hard, used) = (
             amounts(object, &["status", "hard"]),
             amounts(object, &["status", "used"]),

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use super::MAX_DATA_SIZE_BYTES;
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -97,7 +98,7 @@ impl Strategy for Secret {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let count = object::map_at(object, &["data"]).map_or(0, Map::len);
         vec![
             table::name(object),

@@ -24,6 +24,7 @@ use crate::{
         BuiltIn, Column, NOTHING, PROXY, Part, STATUS, Scope, Strategy, Subresource, Text, Verb,
         text,
     },
+    now::Now,
     tree,
     warnings::{self, Warnings},
 };
@@ -269,7 +270,7 @@ impl Strategy for Service {
         columns::COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         columns::cells(object, now)
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, CREATE, Column, NOTHING, Part, Scope, Strategy, Subresource, Verb},
+    now::Now,
     table::{self, AGE, NAME},
     tree, validate,
     warnings::{self, Warnings},
@@ -80,7 +81,7 @@ impl Strategy for ServiceAccount {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![table::name(object), table::age(object, now)]
     }
 }

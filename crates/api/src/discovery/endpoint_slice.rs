@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{self, BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -137,7 +138,7 @@ impl Strategy for EndpointSlice {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let ports: Vec<String> = list_at(object, &["ports"])
             .iter()
             .map(

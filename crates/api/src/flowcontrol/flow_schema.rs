@@ -13,6 +13,7 @@ use super::{GROUP, standard, validate_conditions};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -99,7 +100,7 @@ impl Strategy for FlowSchema {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let text = |path: &[&str]| str_at(object, path).to_owned();
         let conditions = list_at(object, &["status", "conditions"]);
         let dangling = conditions

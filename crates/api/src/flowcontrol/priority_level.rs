@@ -10,6 +10,7 @@ use super::{GROUP, standard, validate_conditions};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree,
 };
@@ -117,7 +118,7 @@ impl Strategy for PriorityLevel {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let number = |path: &[&str]| match i64_at(object, path) {
             Some(number) => number.into(),
             None => Value::from("<none>"),

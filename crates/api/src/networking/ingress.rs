@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::CLASS_ANNOTATION;
 use crate::{
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -118,7 +119,7 @@ impl Strategy for Ingress {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let secure = !list_at(object, &["spec", "tls"]).is_empty();
         vec![
             table::name(object),

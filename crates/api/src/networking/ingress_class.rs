@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::{DEFAULT_CLASS_ANNOTATION, validate_reference};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -80,7 +81,7 @@ impl Strategy for IngressClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let mut name = object::name(object).to_owned();
         if is_default(object) {
             name += " (default)";

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, NAME, column},
     validate,
 };
@@ -72,7 +73,7 @@ impl Strategy for Address {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let parent = struct_at(object, &["spec", "parentRef"]).map(|parent| {
             let text = |field| str_at(parent, &[field]);
             let resource = match text("group") {

@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 use super::cidr::Cidr;
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -119,7 +120,7 @@ impl Strategy for NetworkPolicy {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let empty = json!({});
         let selector = struct_at(object, &["spec", "podSelector"]).unwrap_or(&empty);
         vec![

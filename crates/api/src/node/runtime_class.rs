@@ -13,6 +13,7 @@ use serde_json::Value;
 use crate::{
     core::pod_spec::{self, canonicalize_resources, resources},
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -96,7 +97,7 @@ impl Strategy for RuntimeClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["handler"]).into(),

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -95,7 +96,7 @@ impl Strategy for PodDisruptionBudget {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let limit = |field| match knarr_meta::object::at(object, &["spec", field]) {
             Some(Value::String(percent)) => percent.as_str().into(),
             Some(Value::Number(number)) => number.to_string().into(),

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::GROUP;
 use crate::{
     kind::{Column, Part, Scope, Strategy},
+    now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
 };
@@ -77,7 +78,7 @@ impl Strategy for Binding {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         cells(object, now)
     }
 }
@@ -151,7 +152,7 @@ fn validate_subject(subject: &Value, scope: Scope, path: &Path, errors: &mut Err
 }
 
 /// Name, role, age, users, groups and service accounts.
-fn cells(object: &Value, now: i64) -> Vec<Value> {
+fn cells(object: &Value, now: &Now) -> Vec<Value> {
     let own = namespace(object);
     let of_kind = |kind: &str| {
         let names: Vec<String> = list_at(object, &["subjects"])

@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME},
     tree, validate,
 };
@@ -57,7 +58,7 @@ impl Strategy for DeviceClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![table::name(object), table::age(object, now)]
     }
 }

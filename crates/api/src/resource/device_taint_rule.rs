@@ -10,6 +10,7 @@ use super::{GROUP, names, taints};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -104,11 +105,11 @@ impl Strategy for DeviceTaintRule {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let taint = |field| Value::from(str_at(object, &["spec", "taint", field]));
         let added = match str_at(object, TIME_ADDED) {
             "" => String::new(),
-            added => table::since(added, now),
+            added => now.since(added),
         };
         vec![
             table::name(object),

@@ -10,6 +10,7 @@ use super::{GROUP, claim_spec};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -87,7 +88,7 @@ impl Strategy for ResourceClaim {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             state(object).into(),

@@ -10,6 +10,7 @@ use super::{GROUP, claim_spec};
 use crate::{
     core::persistent_volume_claim::spec::template_metadata,
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME},
     tree, validate,
 };
@@ -65,7 +66,7 @@ impl Strategy for ResourceClaimTemplate {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![table::name(object), table::age(object, now)]
     }
 }

@@ -10,6 +10,7 @@ use super::{GROUP, bounded, names, taints};
 use crate::{
     core::pod_spec::validate_node_selector,
     kind::{BuiltIn, Column, Part, Scope, Strategy, Text, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -109,7 +110,7 @@ impl Strategy for ResourceSlice {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let mut cells = vec![table::name(object)];
         cells.extend(self.field_values(object).into_iter().map(Value::from));
         cells.push(table::age(object, now));

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -151,7 +152,7 @@ impl Strategy for PriorityClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             i64_at(object, &["value"]).unwrap_or_default().into(),

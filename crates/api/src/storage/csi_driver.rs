@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::Warnings,
@@ -172,7 +173,7 @@ impl Strategy for CsiDriver {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let spec = object.get("spec").unwrap_or(&Value::Null);
         let attach = at(spec, &["attachRequired"]).and_then(Value::as_bool);
         let audiences: Vec<&str> = list_at(spec, &["tokenRequests"])

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use crate::{
     core::pod_spec::validate_csi_driver_name,
     kind::{BuiltIn, Column, GET_PATCH_UPDATE, Part, Scope, Strategy, Subresource, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -108,7 +109,7 @@ impl Strategy for CsiNode {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             list_at(object, &["spec", "drivers"]).len().into(),

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{validate_parameters, validate_provisioner};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
@@ -132,7 +133,7 @@ impl Strategy for StorageClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let mut name = object::name(object).to_owned();
         if is_default(object) {
             name += " (default)";

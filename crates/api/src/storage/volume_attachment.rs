@@ -14,6 +14,7 @@ use crate::{
         pod_spec::{validate_csi_driver_name, validate_declared_driver_name},
     },
     kind::{BuiltIn, Column, GET_PATCH_UPDATE, Part, Scope, Strategy, Subresource, Verb, text},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree, validate,
 };
@@ -111,7 +112,7 @@ impl Strategy for VolumeAttachment {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["spec", "attacher"]).into(),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::{validate_parameters, validate_provisioner};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
+    now::Now,
     table::{self, AGE, NAME, column},
     tree,
 };
@@ -68,7 +69,7 @@ impl Strategy for VolumeAttributesClass {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         vec![
             table::name(object),
             str_at(object, &["driverName"]).into(),

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
+    now::Now,
     table::{self, column},
     tree, validate,
 };
@@ -87,7 +88,7 @@ impl Strategy for StorageVersionMigration {
         COLUMNS
     }
 
-    fn cells(&self, object: &Value, _now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, _now: &Now) -> Vec<Value> {
         let resource = |field| str_at(object, &["spec", "resource", field]);
         let resource = match (resource("resource"), resource("group")) {
             (resource, "") => resource.to_owned(),

@@ -1,4 +1,5 @@
-use super::{first_three, human_duration, since};
+use super::{first_three, human_duration};
+use crate::now::Now;
 
 #[test]
 fn ages() {
@@ -34,11 +35,11 @@ fn ages() {
 #[test]
 fn instants() {
     let now = 1_767_225_600; // 2026-01-01T00:00:00Z
-    assert_eq!(since("2025-12-31T23:59:00Z", now), "60s");
-    assert_eq!(since("2026-01-01T00:59:30+01:00", now), "30s");
-    assert_eq!(since("2025-12-31T23:59:00.250000Z", now), "60s");
-    assert_eq!(since("", now), "<unknown>");
-    assert_eq!(since("soon", now), "<unknown>");
+    assert_eq!(Now::new(now).since("2025-12-31T23:59:00Z"), "60s");
+    assert_eq!(Now::new(now).since("2026-01-01T00:59:30+01:00"), "30s");
+    assert_eq!(Now::new(now).since("2025-12-31T23:59:00.250000Z"), "60s");
+    assert_eq!(Now::new(now).since(""), "<unknown>");
+    assert_eq!(Now::new(now).since("soon"), "<unknown>");
 }
 
 #[test]

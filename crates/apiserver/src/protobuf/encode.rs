@@ -7,7 +7,7 @@ use base64::{
     Engine, alphabet,
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
-use knarr_registry::cache::messages::Message;
+use knarr_registry::cache::message::Message;
 use serde_json::{Map, Value};
 
 use super::{

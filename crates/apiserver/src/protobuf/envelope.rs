@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_meta::object;
-use knarr_registry::cache::messages::{put_varint, varint_size};
+use knarr_registry::cache::message::{put_varint, varint_size};
 use serde_json::Value;
 
 use super::{Error, MAGIC, content, wire};

@@ -9,7 +9,7 @@ use knarr_meta::status::Status;
 use knarr_registry::cache::{
     Cache,
     entry::Entry,
-    messages::{Message, put_varint, varint_size},
+    message::{Message, put_varint, varint_size},
     resource::Slice,
 };
 use serde_json::Value;
@@ -32,8 +32,6 @@ pub struct Encoder {
     served: Served,
     /// Metadata alone, in this version.
     partial: Option<MetaVersion>,
-    /// The kind has messages of its own; else its metadata alone has.
-    built_in: bool,
     envelope: Envelope,
 }
 
@@ -44,8 +42,6 @@ impl Encoder {
             Shape::Partial(version) => Some(version),
             Shape::Object | Shape::Table(_) => None,
         };
-        let kind = &served.kind;
-        let built_in = protobuf::knows(&kind.api_version(), &kind.kind);
         let envelope = match partial {
             Some(version) => Envelope::new(version.api_version(), "PartialObjectMetadata"),
             None => Envelope::new(&served.api_version(), &served.kind.kind),
@@ -54,7 +50,6 @@ impl Encoder {
             cache,
             served,
             partial,
-            built_in,
             envelope,
         }
     }
@@ -78,7 +73,8 @@ impl Encoder {
             metadata::hide(&*kind.strategy, &mut metadata);
             protobuf::metadata_only(&metadata).map(Arc::new)
         } else if self.partial.is_some() || self.served.is_stored() {
-            self.cache.messages.of(entry, || match self.built_in {
+            let make = || match protobuf::knows(&kind.api_version(), &kind.kind) {
+                // A kind without messages of its own has one of its metadata alone.
                 true => {
                     let tree = serde_json::from_slice(&entry.json).unwrap_or_default();
                     protobuf::object(&kind.api_version(), &kind.kind, &tree)
@@ -87,7 +83,8 @@ impl Encoder {
                     let metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
                     protobuf::metadata_only(&metadata)
                 }
-            })
+            };
+            self.cache.messages.of(&entry.message, |_| true, make)
         } else {
             let tree = served_tree(&self.served, entry);
             protobuf::object(&self.served.api_version(), &kind.kind, &tree).map(Arc::new)

@@ -8,7 +8,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 use http::{Response, StatusCode};
 use knarr_api::Served;
 use knarr_registry::cache::{
+    cells::Cells,
     entry::{Entry, put_decimal},
+    kept::Kept,
     resource::Slice,
 };
 use knarr_states::{Offer, Page, State};
@@ -18,6 +20,7 @@ use super::{
     ask::Ask,
     continuation::{continue_token, list_meta},
     messages,
+    rows::RowWriter,
     shape::{self, IncludeObject},
     version,
 };
@@ -62,7 +65,12 @@ pub async fn render(ask: &Ask<'_>, mut slice: Slice, accepted: Accepted) -> Answ
             IncludeObject::parse(ask.request.query.get("includeObject"))?,
         ),
     };
-    let list = ShapedList::new(items, Format::of(accepted), slice);
+    let list = ShapedList::new(
+        items,
+        Format::of(accepted),
+        slice,
+        &ask.core.registry.cache.cells,
+    );
     Ok(respond::with_type(
         StatusCode::OK,
         accepted.encoding.content_type(),
@@ -261,6 +269,8 @@ fn indented(value: &Value, newline: &str) -> String {
 /// A list whose elements are made one by one.
 struct ShapedList {
     items: Items,
+    /// Where rows need no tree of their objects.
+    rows: Option<RowWriter>,
     format: Format,
     head: String,
     entries: VecDeque<Arc<Entry>>,
@@ -271,11 +281,20 @@ struct ShapedList {
 }
 
 impl ShapedList {
-    fn new(items: Items, format: Format, slice: Slice) -> ShapedList {
+    fn new(items: Items, format: Format, slice: Slice, kept: &Arc<Kept<Cells>>) -> ShapedList {
         let empty = slice.entries.is_empty();
         let (fields, list) = items.fields(list_meta(&slice));
         let bytes: usize = slice.entries.iter().map(|e| e.size()).sum();
+        let rows = match (&items, format) {
+            (Items::Rows(served, version, IncludeObject::Metadata), Format::Json)
+                if metadata::is_stored(&*served.kind.strategy) =>
+            {
+                Some(RowWriter::new(kept.clone(), served.clone(), *version))
+            }
+            _ => None,
+        };
         ShapedList {
+            rows,
             head: format.head(&fields, list, empty),
             items,
             format,
@@ -288,6 +307,13 @@ impl ShapedList {
     }
 
     fn write(&self, out: &mut BytesMut, entry: &Entry) {
+        if let Some(rows) = &self.rows {
+            if !self.first {
+                out.put_u8(b',');
+            }
+            rows.write(out, entry);
+            return;
+        }
         match (&self.items, self.format) {
             // Metadata is in the stored bytes: nothing need be parsed.
             (Items::Partial(served, version), Format::Json)
@@ -297,14 +323,6 @@ impl ShapedList {
                     out.put_u8(b',');
                 }
                 entry.write_partial(out, entry.revision, version.api_version());
-            }
-            (Items::Rows(served, version, IncludeObject::Metadata), Format::Json)
-                if metadata::is_stored(&*served.kind.strategy) =>
-            {
-                if !self.first {
-                    out.put_u8(b',');
-                }
-                shape::write_row(out, served, entry, *version);
             }
             (items, format) => format.element(out, &items.element(entry), self.first),
         }
@@ -316,7 +334,9 @@ impl Chunks for ShapedList {
         if self.over {
             return None;
         }
-        let mut out = BytesMut::new();
+        // Rows may take more than their objects: then it grows.
+        let size = (self.estimate as usize).min(CHUNK_BYTES + CHUNK_BYTES / 4);
+        let mut out = BytesMut::with_capacity(size);
         out.put_slice(std::mem::take(&mut self.head).as_bytes());
         while let Some(entry) = self.entries.pop_front() {
             self.write(&mut out, &entry);
@@ -367,7 +387,7 @@ mod tests {
     }
 
     fn written(items: Items, format: Format, names: &[&str]) -> (usize, String) {
-        let mut list = ShapedList::new(items, format, slice(names));
+        let mut list = ShapedList::new(items, format, slice(names), &Arc::default());
         let (mut pieces, mut all) = (0, Vec::new());
         while let Some(piece) = list.chunk() {
             pieces += 1;

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use knarr_api::{
     Served,
     kind::{Column, Strategy},
+    now::Now,
     table::{AGE, NAME, age, column},
 };
 use knarr_meta::{object, status::Status};
@@ -23,7 +24,6 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::Ask,
-    columned,
     messages::{self, Encoder},
     version,
 };
@@ -126,12 +126,12 @@ pub fn scale_table(
     let mut columns = SCALE_COLUMNS.to_vec();
     columns.push(if is_custom { CUSTOM_AGE } else { AGE });
     let replicas = |part: &str| object::i64_at(scale, &[part, "replicas"]).unwrap_or_default();
-    let now = jiff::Timestamp::now().as_second();
+    let now = Now::new(jiff::Timestamp::now().as_second());
     let cells = json!([
         object::name(scale),
         replicas("spec"),
         replicas("status"),
-        age(scale, now),
+        age(scale, &now),
     ]);
     let mut row = json!({"cells": cells});
     match include {
@@ -150,10 +150,10 @@ pub fn scale_table(
 
 /// A row of a stored object: cells from the stored version, the object in the served one.
 pub fn row(served: &Served, stored: Value, version: MetaVersion, include: IncludeObject) -> Value {
-    let now = jiff::Timestamp::now().as_second();
+    let now = Now::new(jiff::Timestamp::now().as_second());
     let mut stored = stored;
     served.kind.from_stored(&mut stored);
-    let cells = served.kind.strategy.cells(&stored, now);
+    let cells = served.kind.strategy.cells(&stored, &now);
     let conditions = served.kind.strategy.row_conditions(&stored);
     let object = match include {
         IncludeObject::None => Value::Null,
@@ -167,29 +167,6 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
     }
     row.insert("object".into(), object);
     Value::Object(row)
-}
-
-/// Appends the row of a stored object that carries its metadata: [`row`] in JSON, but that metadata is neither parsed nor written
-/// anew.
-pub fn write_row(out: &mut BytesMut, served: &Served, entry: &Entry, version: MetaVersion) {
-    let now = jiff::Timestamp::now().as_second();
-    let mut stored = columned::tree(served, entry);
-    served.kind.from_stored(&mut stored);
-    let strategy = &*served.kind.strategy;
-    out.put_slice(b"{\"cells\":");
-    put(out, &Value::Array(strategy.cells(&stored, now)));
-    if let Some(conditions) = strategy.row_conditions(&stored) {
-        out.put_slice(b",\"conditions\":");
-        put(out, &conditions);
-    }
-    out.put_slice(b",\"object\":");
-    entry.write_partial(out, entry.revision, version.api_version());
-    out.put_u8(b'}');
-}
-
-fn put(out: &mut BytesMut, value: &Value) {
-    // Writing JSON trees into memory cannot fail.
-    let _ = serde_json::to_writer(out.writer(), value);
 }
 
 /// The view of a watch whose events are not the stored bytes.

@@ -3,7 +3,7 @@
 //! Stored JSON has a fixed head, `{"kind":K,"apiVersion":V,"metadata":{`, so that the places are found without parsing and a
 //! list item (which carries no type, as upstream's) is a slice of the same bytes.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_api::Kind;
@@ -12,7 +12,11 @@ use knarr_states::Memo;
 use serde_json::Value;
 
 pub use super::message::put_decimal;
-use super::message::{Slot, decimal_digits};
+use super::{
+    cells::Cells,
+    kept::Place,
+    message::{Message, decimal_digits},
+};
 
 /// The most bytes `"resourceVersion":"…",` can take: fixed text and 20 digits.
 pub(super) const VERSION_FIELD_BYTES: usize = 42;
@@ -45,7 +49,9 @@ pub struct Entry {
     /// Values of the kind's selectable fields, in its order.
     pub fields: Box<[Box<str>]>,
     /// The object in protobuf, once somebody has asked for it.
-    pub(super) message: OnceLock<Arc<Slot>>,
+    pub message: Place<Message>,
+    /// The cells of its row in a Table, once somebody has asked for it.
+    pub cells: Place<Cells>,
     /// What informers of this process have decoded it into.
     pub(super) memo: Memo,
 }
@@ -137,7 +143,8 @@ impl Entry {
             meta_end: meta_end as u32,
             labels: Box::default(),
             fields: Box::default(),
-            message: OnceLock::new(),
+            message: Place::default(),
+            cells: Place::default(),
             memo: Memo::default(),
             json,
         };
@@ -145,12 +152,7 @@ impl Entry {
         if !kind.strategy.selectable_fields().is_empty() {
             let tree: Value =
                 serde_json::from_slice(&entry.json).map_err(|e| malformed(e.to_string()))?;
-            entry.fields = kind
-                .strategy
-                .field_values(&tree)
-                .into_iter()
-                .map(String::into_boxed_str)
-                .collect();
+            entry.fields = fields(kind, &tree);
         } else {
             serde_json::from_slice::<serde::de::IgnoredAny>(&entry.json)
                 .map_err(|e| malformed(e.to_string()))?;
@@ -171,7 +173,8 @@ impl Entry {
             meta_end: meta_end as u32,
             labels: Box::default(),
             fields: Box::default(),
-            message: OnceLock::new(),
+            message: Place::default(),
+            cells: Place::default(),
             memo: Memo::default(),
         }
     }
@@ -364,6 +367,12 @@ fn closing_brace(json: &[u8], open: usize) -> Option<usize> {
         at += 1;
     }
     None
+}
+
+/// Values of the kind's selectable fields.
+fn fields(kind: &Kind, tree: &Value) -> Box<[Box<str>]> {
+    let values = kind.strategy.field_values(tree).into_iter();
+    values.map(String::into_boxed_str).collect()
 }
 
 fn labels(metadata: &[u8]) -> Result<Labels, serde_json::Error> {

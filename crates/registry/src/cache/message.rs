@@ -1,12 +1,11 @@
-//! An object as a protobuf message, into which any resourceVersion can be written.
+//! An object as a protobuf message, into which any resourceVersion can be written: one serves every revision.
 //!
 //! Who makes it knows the wire format of the kind; here only the place of `metadata.resourceVersion` counts, which is field 6 of field
 //! 1 in every kind.
 
-use std::sync::Arc;
-
 use bytes::{BufMut, Bytes, BytesMut};
-use parking_lot::Mutex;
+
+use super::kept::Form;
 
 /// Field 1, a message: `metadata` of an object.
 const METADATA_TAG: u8 = 1 << 3 | 2;
@@ -64,11 +63,6 @@ impl Message {
         out.put_slice(&self.bytes[self.version_at..self.meta_end]);
     }
 
-    /// Of its bytes, what is kept.
-    pub(super) fn held_bytes(&self) -> usize {
-        self.bytes.len()
-    }
-
     fn metadata_size(&self, revision: u64) -> usize {
         self.meta_end + 2 + version_length(revision)
     }
@@ -76,6 +70,14 @@ impl Message {
     fn metadata_field_size(&self, revision: u64) -> usize {
         let metadata = self.metadata_size(revision);
         1 + varint_size(metadata) + metadata
+    }
+}
+
+impl Form for Message {
+    const LIMIT_BYTES: usize = 32 << 20;
+
+    fn held_bytes(&self) -> usize {
+        self.bytes.len()
     }
 }
 
@@ -100,9 +102,6 @@ pub fn put_varint(out: &mut BytesMut, mut length: usize) {
     out.put_u8(length as u8);
 }
 
-/// Where an entry keeps its message: shared with the queue of what is kept, which takes it away again.
-pub(super) type Slot = Mutex<Option<Arc<Message>>>;
-
 /// Appends a number in decimal without allocating.
 pub fn put_decimal(out: &mut BytesMut, mut number: u64) {
     let mut digits = [0u8; 20];
@@ -121,3 +120,6 @@ pub fn put_decimal(out: &mut BytesMut, mut number: u64) {
 pub(super) fn decimal_digits(number: u64) -> usize {
     number.checked_ilog10().map_or(1, |log| log as usize + 1)
 }
+
+#[cfg(test)]
+mod tests;

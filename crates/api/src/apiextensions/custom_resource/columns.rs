@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::{
     json_path::JsonPath,
     kind::{Column, text},
+    now::Now,
     table::{self, NAME},
 };
 
@@ -51,7 +52,7 @@ impl Columns {
         }
     }
 
-    pub fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    pub fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let declared = self.all.iter().skip(1).zip(&self.paths);
         let cells = declared.map(|(column, path)| {
             let found = path.find(object);
@@ -86,7 +87,7 @@ fn column(declared: &Value) -> Column {
     }
 }
 
-fn cell(kind: &str, value: &Value, now: i64) -> Value {
+fn cell(kind: &str, value: &Value, now: &Now) -> Value {
     match (kind, value) {
         ("string", Value::String(text)) => text.as_str().into(),
         ("string", Value::Null) => "<nil>".into(),
@@ -98,7 +99,7 @@ fn cell(kind: &str, value: &Value, now: i64) -> Value {
         ("number", Value::Number(number)) => number.as_f64().into(),
         ("boolean", Value::Bool(flag)) => (*flag).into(),
         ("date", Value::String(text)) => match knarr_meta::time::parse_unix_seconds(text) {
-            Some(_) => table::since(text, now).into(),
+            Some(_) => now.since(text).into(),
             None => "<invalid>".into(),
         },
         _ => Value::Null,

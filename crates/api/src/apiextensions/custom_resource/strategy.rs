@@ -19,6 +19,7 @@ use super::{Columns, Conversion, Scale, too_large};
 use crate::{
     apiextensions::custom_resource_definition::ObjectMeta,
     kind::{Column, Part, Strategy, Text},
+    now::Now,
     tree,
 };
 
@@ -260,7 +261,7 @@ impl Strategy for CustomResource {
         &self.columns.all
     }
 
-    fn cells(&self, object: &Value, now: i64) -> Vec<Value> {
+    fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         self.columns.cells(object, now)
     }
 

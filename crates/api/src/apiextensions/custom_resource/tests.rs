@@ -3,7 +3,7 @@ use knarr_meta::field::{Error, ErrorList, Path};
 use serde_json::json;
 
 use super::*;
-use crate::{kind::Part, testing::lines};
+use crate::{kind::Part, now::Now, testing::lines};
 
 fn definition() -> Value {
     let props = |ty: &str| {
@@ -232,7 +232,7 @@ fn columns_and_fields() {
         "metadata": {"name": "a", "creationTimestamp": "2026-01-01T00:00:00Z"}, "spec": {"n": 3, "color": "blue"},
     });
     let now = knarr_meta::time::parse_unix_seconds("2026-01-01T01:00:00Z").expect("a time");
-    let cells = kind.strategy.cells(&object, now);
+    let cells = kind.strategy.cells(&object, &Now::new(now));
     assert_eq!(Value::from(cells), json!(["a", 3, "blue", "60m"]));
     let names: Vec<_> = kind
         .strategy

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::{
     core::pod_spec::is_sidecar,
     kind::Column,
+    now::Now,
     shown::Shown,
     table::{self, AGE, NAME, column, wide},
 };
@@ -104,14 +105,10 @@ pub(super) fn conditions(pod: &Value) -> Option<Value> {
     Some(json!([{"type": "Completed", "status": "True", "reason": phase, "message": message}]))
 }
 
-pub(super) fn cells(pod: &Value, now: i64) -> Vec<Value> {
+pub(super) fn cells(pod: &Value, now: &Now) -> Vec<Value> {
     let summary = summarize(pod);
     let restarts = match summary.last_restart {
-        Some(at) => format!(
-            "{} ({} ago)",
-            summary.restarts,
-            table::human_duration(now - at)
-        ),
+        Some(at) => format!("{} ({} ago)", summary.restarts, now.since_seconds(at)),
         None => summary.restarts.to_string(),
     };
     let ip = list_at(pod, &["status", "podIPs"])

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     kind::Column,
+    now::Now,
     table::{self, AGE, NAME, column, wide},
 };
 
@@ -36,7 +37,7 @@ pub(super) const COLUMNS: &[Column] = &[
     ),
 ];
 
-pub(super) fn cells(service: &Value, now: i64) -> Vec<Value> {
+pub(super) fn cells(service: &Value, now: &Now) -> Vec<Value> {
     let address = list_at(service, &["spec", "clusterIPs"])
         .first()
         .and_then(Value::as_str)
