@@ -5,6 +5,7 @@
 
 pub mod cells;
 pub mod damaged;
+mod drafts;
 pub mod entry;
 mod feed;
 pub mod filter;
@@ -42,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::{
     cells::Cells,
+    drafts::Drafts,
     entry::Entry,
     feed::{MAX_CHANGES, Request},
     filter::Filter,
@@ -76,6 +78,8 @@ pub struct Cache {
     pub messages: Kept<Message>,
     /// Cells of rows of Tables.
     pub cells: Arc<Kept<Cells>>,
+    /// States on their way into the store, where it hands back their bytes.
+    drafts: Option<Drafts>,
     /// Objects that informers of this process have decoded.
     pub recent: Arc<Recent>,
     stopped: CancellationToken,
@@ -125,6 +129,7 @@ impl Cache {
         let revision = store.revision().await?;
         let (changes, requests) = mpsc::channel(MAX_CHANGES);
         let cache = Cache {
+            drafts: store.hands_back_bytes().then(Drafts::default),
             store,
             transformer,
             published: Published::new(revision),
@@ -379,6 +384,25 @@ impl Cache {
         Ok(Arc::new(entry.await?))
     }
 
+    /// Tells the feed beforehand what is about to be stored as `value`. It has to be told, too, if it is not: [`Cache::forget_draft`].
+    pub(crate) fn draft(&self, kind: &Kind, key: &str, value: &Bytes, tree: &Value) {
+        let Some(drafts) = &self.drafts else {
+            return;
+        };
+        // Who follows the kind by another definition reads the bytes.
+        let resource = self.resource(&kind.group, &kind.resource);
+        if let Some(resource) = resource.filter(|of| std::ptr::eq(&*of.kind, kind)) {
+            let draft = Entry::of_tree(kind, key.to_owned(), value.clone(), tree);
+            drafts.put(resource.kind.clone(), draft);
+        }
+    }
+
+    pub(crate) fn forget_draft(&self, value: &Bytes) {
+        if let Some(drafts) = &self.drafts {
+            drafts.forget(value);
+        }
+    }
+
     /// An object from what is stored at `key`, which is `short` within its resource.
     async fn read(
         &self,
@@ -388,6 +412,14 @@ impl Cache {
         revision: u64,
         value: Bytes,
     ) -> Result<Entry, Error> {
+        let draft = self
+            .drafts
+            .as_ref()
+            .and_then(|drafts| drafts.take(kind, &value));
+        if let Some(mut draft) = draft {
+            (draft.key, draft.revision) = (short, revision);
+            return Ok(draft);
+        }
         let decoded = self.transformer.decode(kind, key, value).await?;
         let mut entry = Entry::new(kind, short, revision, decoded.json)?;
         entry.stale |= decoded.stale;

@@ -155,12 +155,13 @@ impl Registry {
         self.encode(write, tree).await
     }
 
-    /// Commits what [`Registry::encode`] made.
+    /// Commits what [`Registry::encode`] made; of `tree`, where that is what it was made of.
     async fn commit(
         &self,
         write: &Write<'_>,
         name: &str,
         json: Bytes,
+        tree: Option<&Value>,
         expect: Expect,
     ) -> Result<Arc<Entry>, Refused> {
         let (short, full) = write.keys(name);
@@ -173,7 +174,16 @@ impl Registry {
             .transformer
             .encode(write.kind, &full, json.clone())
             .map_err(|e| Refused::Status(not_encrypted(&e)))?;
-        let revision = self.commit_op(full, expect, Change::Put(stored)).await?;
+        // What is encrypted, or stored in another version, is read as any other's.
+        let tree = tree.filter(|_| stored.as_ptr() == json.as_ptr() && write.kind.stored.is_none());
+        if let Some(tree) = tree {
+            self.cache.draft(write.kind, &short, &stored, tree);
+        }
+        let committed = self.commit_op(full, expect, Change::Put(stored)).await;
+        if committed.is_err() && tree.is_some() {
+            self.cache.forget_draft(&json);
+        }
+        let revision = committed?;
         Ok(Arc::new(Entry::bare(write.kind, short, revision, json)))
     }
 

@@ -293,6 +293,10 @@ fn load(disk: &Disk, options: &Options) -> Result<State> {
 
 #[async_trait]
 impl Store for Embedded {
+    fn hands_back_bytes(&self) -> bool {
+        true
+    }
+
     async fn revision(&self) -> Result<u64> {
         self.shared.disk()?;
         Ok(self.published())

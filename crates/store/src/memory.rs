@@ -121,6 +121,10 @@ impl Default for Memory {
 
 #[async_trait]
 impl Store for Memory {
+    fn hands_back_bytes(&self) -> bool {
+        true
+    }
+
     async fn revision(&self) -> Result<u64> {
         Ok(self.state.read().revision())
     }

@@ -13,6 +13,11 @@ pub trait Store: Send + Sync + 'static {
     /// another, that was answered before this was asked. Who only needs what this server has seen so far asks its watch cache.
     async fn revision(&self) -> Result<u64>;
 
+    /// Whether watches of this process get the very bytes that a commit put, and not a copy.
+    fn hands_back_bytes(&self) -> bool {
+        false
+    }
+
     /// The key as it was at revision `at` (`None` or 0: now), and the store's current revision.
     async fn get(&self, key: &str, at: Option<u64>) -> Result<(u64, Option<KeyValue>)>;
 

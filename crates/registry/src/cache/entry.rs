@@ -160,6 +160,22 @@ impl Entry {
         Ok(entry)
     }
 
+    /// A state that is about to be stored: `json` was just encoded from `tree`, of a kind that is stored as it is.
+    pub fn of_tree(kind: &Kind, key: String, json: Bytes, tree: &Value) -> Entry {
+        let mut entry = Entry::bare(kind, key, 0, json);
+        let strings = tree
+            .get("metadata")
+            .and_then(|metadata| metadata.get("labels"))
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+            .filter_map(|(key, value)| Some((key.as_str().into(), value.as_str()?.into())));
+        let labels: std::collections::BTreeMap<Box<str>, Box<str>> = strings.collect();
+        entry.labels = labels.into_iter().collect();
+        entry.fields = fields(kind, tree);
+        entry
+    }
+
     /// A state just encoded by [`encode`], for an answer: without what selectors look at.
     pub fn bare(kind: &Kind, key: String, revision: u64, json: Bytes) -> Entry {
         let (meta_at, meta_end) = layout(&json, head(kind)).unwrap_or_default();

@@ -149,7 +149,8 @@ impl Registry {
             return self.pretend_create(write, &name, tree).await;
         }
         let json = self.encode_bounded(write, tree).await?;
-        self.commit(write, &name, json, Expect::Absent).await
+        self.commit(write, &name, json, Some(tree), Expect::Absent)
+            .await
     }
 
     async fn pretend_create(

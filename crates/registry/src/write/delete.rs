@@ -148,7 +148,7 @@ impl Registry {
             Step::Mark(tree) => {
                 let json = self.encode(write, &tree).await?;
                 let entry = self
-                    .commit(write, name, json, Expect::Revision(revision))
+                    .commit(write, name, json, Some(&tree), Expect::Revision(revision))
                     .await?;
                 Ok(Deleted { entry, gone: false })
             }

@@ -299,7 +299,8 @@ impl Registry {
         if write.dry_run {
             return Ok(self.pretend(write, name, json, revision));
         }
-        self.commit(write, name, json, Expect::Revision(revision))
+        let tree = (!same).then_some(&*tree);
+        self.commit(write, name, json, tree, Expect::Revision(revision))
             .await
     }
 
