@@ -22,6 +22,7 @@ pub mod metrics;
 pub mod pages;
 pub mod peer;
 pub mod rotation;
+mod streams;
 mod token_use;
 mod warnings;
 mod zpages;

@@ -1,23 +1,36 @@
 //! The listener: TLS, HTTP/1.1 and HTTP/2, and an orderly end.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, sync::atomic::Ordering, time::Duration};
+use std::{
+    convert::Infallible, io, net::SocketAddr, sync::Arc, sync::atomic::Ordering, time::Duration,
+};
 
-use http::{Request, Version};
+use http::{Request, Response, Version};
 use hyper::service::service_fn;
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioIo, TokioTimer},
     server::conn::auto,
 };
+use knarr_meta::status::Status;
 use knarr_tasks::{Connection, accept};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
 use tokio_rustls::TlsAcceptor;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 
-use super::{Error, handle::handle, incoming::Incoming, limits, peer::Peer};
-use crate::core::Core;
+use super::{
+    Error,
+    handle::handle,
+    incoming::Incoming,
+    limits,
+    peer::Peer,
+    streams::{Streams, Together},
+};
+use crate::{body::Body, core::Core, respond};
 
 /// A handshake gets this long, and so do the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -63,7 +76,6 @@ pub async fn serve(
 ) -> io::Result<()> {
     let listener = TcpListener::from_std(listener)?;
     let acceptor = TlsAcceptor::from(tls);
-    let builder = Arc::new(builder());
     // Cancelled: connections finish what they do, and take nothing more.
     let (drain, draining) = (CancellationToken::new(), TaskTracker::new());
     let connections = limits::connections();
@@ -80,7 +92,6 @@ pub async fn serve(
         let connection = connection(
             core.clone(),
             acceptor.clone(),
-            builder.clone(),
             accepted,
             place,
             drain.clone(),
@@ -104,8 +115,8 @@ pub async fn serve(
     Ok(())
 }
 
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
+fn builder(streams: Streams) -> auto::Builder<Streams> {
+    let mut builder = auto::Builder::new(streams);
     builder
         .http1()
         .timer(TokioTimer::new())
@@ -130,7 +141,6 @@ fn builder() -> auto::Builder<TokioExecutor> {
 async fn connection(
     core: Arc<Core>,
     acceptor: TlsAcceptor,
-    builder: Arc<auto::Builder<TokioExecutor>>,
     (stream, address): (TcpStream, SocketAddr),
     place: Connection,
     drain: CancellationToken,
@@ -165,23 +175,42 @@ async fn connection(
         if request.version() == Version::HTTP_2 && is_last(core.goaway_chance) {
             ring.notify_one();
         }
-        async move {
-            Ok::<_, std::convert::Infallible>(
-                handle(&core, request.map(Incoming::Wire), &peer).await,
-            )
-        }
+        async move { Ok::<_, Infallible>(answer(core, request, peer).await) }
     });
+    let streams = Streams::default();
+    let builder = builder(streams.clone());
     let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = pin!(connection);
+    let mut connection = Together::new(connection, streams);
     let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
+        ended = &mut connection => ended,
         () = async { tokio::select! { () = drain.cancelled() => {}, () = goaway.notified() => {} } } => {
-            connection.as_mut().graceful_shutdown();
+            connection.connection().graceful_shutdown();
             connection.await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+/// Answers a request. Those of one connection over HTTP/2 are worked on side by side.
+async fn answer(
+    core: Arc<Core>,
+    request: Request<hyper::body::Incoming>,
+    peer: Arc<Peer>,
+) -> Response<Body> {
+    let is_one_of_many = request.version() == Version::HTTP_2;
+    let request = request.map(Incoming::Wire);
+    if !is_one_of_many {
+        return handle(&core, request, &peer).await;
+    }
+    let answer = async move { handle(&core, request, &peer).await };
+    // Whoever does not wait for the answer any more ends the work.
+    let task = AbortOnDropHandle::new(knarr_tasks::spawn("a request", answer));
+    match task.await {
+        Ok(response) => response,
+        // A panic has ended the process, and nobody else ends the task.
+        Err(_) => respond::error(&Status::internal("the request was given up"), respond::JSON),
     }
 }
 
