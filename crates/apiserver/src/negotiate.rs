@@ -115,18 +115,30 @@ pub fn clauses(accept: &str) -> Vec<Clause<'_>> {
 
 /// Chooses from an `Accept` header; empty accepts JSON.
 pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accepted, Status> {
-    let json = Accepted {
-        encoding: Encoding::Json,
-        shape: Shape::Object,
-        pretty: false,
-    };
-    if matches!(accept, "" | "*/*" | "application/json") {
-        return Ok(json);
+    if let Some(encoding) = plain(accept, objects) {
+        return Ok(Accepted {
+            encoding,
+            shape: Shape::Object,
+            pretty: false,
+        });
     }
     clauses(accept)
         .iter()
         .find_map(|c| accept_clause(c, shapes, objects))
         .ok_or_else(not_acceptable)
+}
+
+/// What nearly all clients say that want objects as they are, known as a whole.
+fn plain(accept: &str, objects: Objects) -> Option<Encoding> {
+    match accept {
+        "" | "*/*" | "application/json" => Some(Encoding::Json),
+        protobuf::CONTENT_TYPE | "application/vnd.kubernetes.protobuf,application/json"
+            if objects == Objects::BuiltIn =>
+        {
+            Some(Encoding::Protobuf)
+        }
+        _ => None,
+    }
 }
 
 /// Chooses by a request's headers and its `pretty` parameter.

@@ -127,3 +127,22 @@ fn protobuf_is_for_kinds_that_have_messages() {
         whole(Encoding::Protobuf)
     );
 }
+
+/// What is known as a whole is chosen as what is looked at part by part.
+#[test]
+fn what_clients_usually_say_is_no_exception() {
+    for shapes in [Shapes::None, Shapes::Object, Shapes::Metadata, Shapes::List] {
+        for objects in [Objects::BuiltIn, Objects::Custom] {
+            for accept in [
+                "*/*",
+                "application/json",
+                "application/vnd.kubernetes.protobuf",
+                "application/vnd.kubernetes.protobuf,application/json",
+            ] {
+                let whole = negotiate(accept, shapes, objects).ok();
+                let spaced = accept.replace(',', " , ") + " ";
+                assert_eq!(whole, negotiate(&spaced, shapes, objects).ok(), "{accept}");
+            }
+        }
+    }
+}

@@ -16,20 +16,22 @@ const TAIL: &[u8] = &[3 << 3 | 2, 0, 4 << 3 | 2, 0];
 #[derive(Clone, Debug)]
 pub struct Envelope {
     /// Up to the length of the object.
-    head: Bytes,
+    head: Box<[u8]>,
 }
 
 impl Envelope {
     pub fn new(api_version: &str, kind: &str) -> Envelope {
-        let mut type_meta = Vec::with_capacity(64);
-        wire::put_bytes(&mut type_meta, 1, api_version.as_bytes());
-        wire::put_bytes(&mut type_meta, 2, kind.as_bytes());
-        let mut head = MAGIC.to_vec();
-        wire::put_bytes(&mut head, 1, &type_meta);
+        let field = |text: &str| 1 + varint_size(text.len()) + text.len();
+        let type_meta = field(api_version) + field(kind);
+        let size = MAGIC.len() + 1 + varint_size(type_meta) + type_meta + 1;
+        let mut head = Vec::with_capacity(size);
+        head.extend_from_slice(MAGIC);
+        head.push(1 << 3 | 2);
+        wire::put_varint(&mut head, type_meta as u64);
+        wire::put_bytes(&mut head, 1, api_version.as_bytes());
+        wire::put_bytes(&mut head, 2, kind.as_bytes());
         head.push(RAW_TAG);
-        Envelope {
-            head: Bytes::from(head),
-        }
+        Envelope { head: head.into() }
     }
 
     /// Bytes of a body whose object takes `content`.

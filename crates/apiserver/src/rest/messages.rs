@@ -23,6 +23,8 @@ use crate::{
     respond::{self, Answer},
 };
 
+/// Most objects of a list whose messages are held from when their sizes are taken until they are sent.
+const HELD_MESSAGES: usize = 1024;
 /// Objects of a list that become messages before others get a turn.
 const TURN_OBJECTS: usize = 64;
 
@@ -141,14 +143,18 @@ pub async fn page(ask: &Ask<'_>, slice: Slice, shape: Shape) -> Answer {
     let cache = ask.core.registry.cache.clone();
     let encoder = Encoder::new(cache, ask.served.clone(), shape);
     let mut items = 0usize;
+    let mut messages = VecDeque::with_capacity(slice.entries.len().min(HELD_MESSAGES));
     for (at, entry) in slice.entries.iter().enumerate() {
-        let size = encoder.size(&*encoder.message(entry)?, entry.revision);
-        items = items.saturating_add(item_size(size));
+        let message = encoder.message(entry)?;
+        items = items.saturating_add(item_size(encoder.size(&message, entry.revision)));
+        if messages.len() < HELD_MESSAGES {
+            messages.push_back(message);
+        }
         if at % TURN_OBJECTS == TURN_OBJECTS - 1 {
             tokio::task::yield_now().await;
         }
     }
-    let list = MessageList::new(encoder, slice, items)?;
+    let list = MessageList::new(encoder, slice, items, messages)?;
     Ok(respond::with_type(
         StatusCode::OK,
         Encoding::Protobuf.content_type(),
@@ -176,13 +182,20 @@ struct MessageList {
     /// What comes after the items.
     tail: Bytes,
     entries: VecDeque<Arc<Entry>>,
+    /// Of the first entries.
+    messages: VecDeque<Arc<Message>>,
     /// Bytes that are still to come.
     left: u64,
 }
 
 impl MessageList {
     /// `items`: the bytes that they take, each as [`item_size`] says.
-    fn new(encoder: Encoder, slice: Slice, items: usize) -> Result<MessageList, Status> {
+    fn new(
+        encoder: Encoder,
+        slice: Slice,
+        items: usize,
+        messages: VecDeque<Arc<Message>>,
+    ) -> Result<MessageList, Status> {
         let meta = protobuf::list_meta(&list_meta(&slice))?;
         let (envelope, meta_field, items_field) = encoder.list();
         let mut field = BytesMut::with_capacity(meta.len().saturating_add(8));
@@ -206,6 +219,7 @@ impl MessageList {
             head,
             tail: tail.freeze(),
             entries: slice.entries.into(),
+            messages,
         })
     }
 }
@@ -218,8 +232,12 @@ impl Chunks for MessageList {
         let mut out = std::mem::take(&mut self.head);
         out.reserve((self.left as usize).min(CHUNK_BYTES.saturating_mul(2)));
         while let Some(entry) = self.entries.pop_front() {
+            let message = match self.messages.pop_front() {
+                Some(message) => Ok(message),
+                None => self.encoder.message(&entry),
+            };
             // It was one when its size was taken, and its entry never changes.
-            let Ok(message) = self.encoder.message(&entry) else {
+            let Ok(message) = message else {
                 self.left = 0;
                 return None;
             };

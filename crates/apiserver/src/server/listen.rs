@@ -5,7 +5,7 @@ use std::{
 };
 
 use http::{Request, Response, Version};
-use hyper::service::service_fn;
+use hyper::service::{Service, service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     server::conn::auto,
@@ -16,7 +16,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -30,7 +30,11 @@ use super::{
     peer::Peer,
     streams::{Streams, Together},
 };
-use crate::{body::Body, core::Core, respond};
+use crate::{
+    body::{Body, BoxError},
+    core::Core,
+    respond,
+};
 
 /// A handshake gets this long, and so do the headers of a request.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -170,40 +174,61 @@ async fn connection(
     // Rings when the client is to find another connection for what it asks next.
     let goaway = Arc::new(Notify::new());
     let ring = goaway.clone();
-    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (core, peer) = (core.clone(), peer.clone());
+    let is_second = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    let parts = move |request: Request<hyper::body::Incoming>| {
         if request.version() == Version::HTTP_2 && is_last(core.goaway_chance) {
             ring.notify_one();
         }
-        async move { Ok::<_, Infallible>(answer(core, request, peer).await) }
-    });
-    let streams = Streams::default();
-    let builder = builder(streams.clone());
-    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-    let mut connection = Together::new(connection, streams);
-    let ended = tokio::select! {
-        ended = &mut connection => ended,
-        () = async { tokio::select! { () = drain.cancelled() => {}, () = goaway.notified() => {} } } => {
-            connection.connection().graceful_shutdown();
-            connection.await
-        }
+        (core.clone(), request.map(Incoming::Wire), peer.clone())
+    };
+    let end = async {
+        tokio::select! { () = drain.cancelled() => {}, () = goaway.notified() => {} }
+    };
+    let ended = if is_second {
+        let service = service_fn(move |request| {
+            let (core, request, peer) = parts(request);
+            async move { Ok(apart(core, request, peer).await) }
+        });
+        run(stream, service, end).await
+    } else {
+        let service = service_fn(move |request| {
+            let (core, request, peer) = parts(request);
+            async move { Ok(handle(&core, request, &peer).await) }
+        });
+        run(stream, service, end).await
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended with an error");
     }
 }
 
-/// Answers a request. Those of one connection over HTTP/2 are worked on side by side.
-async fn answer(
-    core: Arc<Core>,
-    request: Request<hyper::body::Incoming>,
-    peer: Arc<Peer>,
-) -> Response<Body> {
-    let is_one_of_many = request.version() == Version::HTTP_2;
-    let request = request.map(Incoming::Wire);
-    if !is_one_of_many {
-        return handle(&core, request, &peer).await;
+/// Serves a connection until it ends; after `end`, until what it does is done.
+async fn run<S>(
+    stream: TlsStream<TcpStream>,
+    service: S,
+    end: impl Future<Output = ()>,
+) -> Result<(), BoxError>
+where
+    S: Service<Request<hyper::body::Incoming>, Response = Response<Body>, Error = Infallible>
+        + Send
+        + 'static,
+    S::Future: Send + 'static,
+{
+    let streams = Streams::default();
+    let builder = builder(streams.clone());
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = Together::new(connection, streams);
+    tokio::select! {
+        ended = &mut connection => ended,
+        () = end => {
+            connection.connection().graceful_shutdown();
+            connection.await
+        }
     }
+}
+
+/// Answers one request of several of a connection, which are worked on side by side.
+async fn apart(core: Arc<Core>, request: Request<Incoming>, peer: Arc<Peer>) -> Response<Body> {
     let answer = async move { handle(&core, request, &peer).await };
     // Whoever does not wait for the answer any more ends the work.
     let task = AbortOnDropHandle::new(knarr_tasks::spawn("a request", answer));
