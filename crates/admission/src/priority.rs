@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use knarr_auth::objects::Objects;
 use knarr_meta::{object, status::Status};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{forbidden, is, is_pod, read, spec};
@@ -25,6 +26,14 @@ struct Resolved {
     class: String,
     priority: i64,
     policy: Option<String>,
+}
+
+/// What tells of a class whether it is the default, of every class for every pod: no tree is made for it.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Mark {
+    global_default: Option<bool>,
+    value: Option<i64>,
 }
 
 impl Resolved {
@@ -48,12 +57,13 @@ impl Priority {
     /// The class marked as default; with the lowest value where a race made several.
     fn default_class(&self) -> Option<Value> {
         let classes = self.objects.list(GROUP, RESOURCE, "");
-        let parsed = classes
-            .iter()
-            .filter_map(|class| serde_json::from_slice::<Value>(&class.json).ok());
-        parsed
-            .filter(|class| object::bool_at(class, &["globalDefault"]))
-            .min_by_key(|class| object::i64_at(class, &["value"]).unwrap_or_default())
+        let marked = classes.iter().filter_map(|class| {
+            let mark: Mark = serde_json::from_slice(&class.json).ok()?;
+            mark.global_default?
+                .then_some((mark.value.unwrap_or_default(), class))
+        });
+        let (_, class) = marked.min_by_key(|(value, _)| *value)?;
+        serde_json::from_slice(&class.json).ok()
     }
 
     fn resolve(&self, request: &AdmissionRequest<'_>, pod: &Value) -> Result<Resolved, Status> {

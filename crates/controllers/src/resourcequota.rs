@@ -98,7 +98,8 @@ impl ResourceQuotaController {
             let Some(this) = this.upgrade() else { return };
             // Pods are counted from this informer, which may learn of an end later than the watch of what is gone.
             let frees = match &event {
-                Event::Updated { old, new } => count::frees(old, new),
+                // Most namespaces have no quota, and nothing to be looked at.
+                Event::Updated { old, new } => this.counts_in(new) && count::frees(old, new),
                 Event::Deleted(_) => true,
                 Event::Added(_) => false,
             };
@@ -123,6 +124,12 @@ impl ResourceQuotaController {
                 this.freed(count::SERVICES, namespace);
             }
         });
+    }
+
+    /// Whether the pod's namespace has any quota.
+    fn counts_in(&self, pod: &Pod) -> bool {
+        let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+        !self.quotas.list_in(namespace).is_empty()
     }
 
     /// An object of this kind uses less than before.

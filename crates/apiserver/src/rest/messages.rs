@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::StatusCode;
-use knarr_api::Served;
+use knarr_api::{Kind, Served};
 use knarr_meta::status::Status;
 use knarr_registry::cache::{
     Cache,
@@ -75,26 +75,12 @@ impl Encoder {
             metadata::hide(&*kind.strategy, &mut metadata);
             protobuf::metadata_only(&metadata).map(Arc::new)
         } else if self.partial.is_some() || self.served.is_stored() {
-            let make = || match protobuf::knows(&kind.api_version(), &kind.kind) {
-                // A kind without messages of its own has one of its metadata alone.
-                true => {
-                    let tree = serde_json::from_slice(&entry.json).unwrap_or_default();
-                    protobuf::object(&kind.api_version(), &kind.kind, &tree)
-                }
-                false => {
-                    let metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
-                    protobuf::metadata_only(&metadata)
-                }
-            };
-            self.cache.messages.of(&entry.message, |_| true, make)
+            kept(&self.cache, kind, entry)
         } else {
             let tree = served_tree(&self.served, entry);
             protobuf::object(&self.served.api_version(), &kind.kind, &tree).map(Arc::new)
         };
-        made.map_err(|error| match error {
-            protobuf::Error::NotMarshalable { .. } => Status::from(error),
-            error => Status::internal(format!("{} is no message: {error}", entry.key)),
-        })
+        made.map_err(|error| told(error, entry))
     }
 
     fn size(&self, message: &Message, revision: u64) -> usize {
@@ -129,10 +115,44 @@ impl Encoder {
     }
 }
 
+/// The message of a stored object, which is kept; of a kind without messages of its own, that of its metadata alone.
+fn kept(cache: &Cache, kind: &Kind, entry: &Entry) -> Result<Arc<Message>, protobuf::Error> {
+    let make = || match protobuf::knows(&kind.api_version(), &kind.kind) {
+        true => {
+            let tree = serde_json::from_slice(&entry.json).unwrap_or_default();
+            protobuf::object(&kind.api_version(), &kind.kind, &tree)
+        }
+        false => {
+            let metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
+            protobuf::metadata_only(&metadata)
+        }
+    };
+    cache.messages.of(&entry.message, |_| true, make)
+}
+
+fn told(error: protobuf::Error, entry: &Entry) -> Status {
+    match error {
+        protobuf::Error::NotMarshalable { .. } => Status::from(error),
+        error => Status::internal(format!("{} is no message: {error}", entry.key)),
+    }
+}
+
 /// Answers with one object.
 pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, shape: Shape) -> Answer {
-    let cache = ask.core.registry.cache.clone();
-    let body = Encoder::new(cache, ask.served.clone(), shape).body(entry, entry.revision)?;
+    let cache = &ask.core.registry.cache;
+    let body = if shape == Shape::Object && ask.served.is_stored() {
+        let kind = ask.kind();
+        let message = kept(cache, kind, entry).map_err(|error| told(error, entry))?;
+        let envelope = Envelope::new(&kind.api_version(), &kind.kind);
+        let size = message.size(entry.revision);
+        let mut out = BytesMut::with_capacity(envelope.size(size));
+        envelope.open(&mut out, size);
+        message.write(&mut out, entry.revision);
+        envelope.close(&mut out);
+        out.freeze()
+    } else {
+        Encoder::new(cache.clone(), ask.served.clone(), shape).body(entry, entry.revision)?
+    };
     let content_type = Encoding::Protobuf.content_type();
     Ok(respond::with_type(code, content_type, body))
 }
