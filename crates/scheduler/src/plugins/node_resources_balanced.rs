@@ -1,6 +1,6 @@
 //! NodeResourcesBalancedAllocation: a node's resources should fill up together.
 
-use super::scoring::{self, Usage};
+use super::scoring::{self, Usage, float};
 use crate::{
     config::args::{NodeResourcesBalancedAllocationArgs, ResourceSpec},
     framework::{MAX_SCORE, Score, ScoreState},
@@ -38,9 +38,9 @@ impl Score for NodeResourcesBalancedAllocation {
     fn score(&self, pod: &PodInfo, node: &NodeInfo, _: &ScoreState) -> i64 {
         let resources = self.resources.iter();
         let usages = resources.map(|resource| scoring::usage(&resource.name, pod, node, false));
-        let usages: Vec<Usage> = usages.filter(|usage| usage.have != 0).collect();
-        let with = balance(usages.iter().map(|usage| (usage.with, usage.have)));
-        let without = balance(usages.iter().map(|usage| (usage.without, usage.have)));
+        let usages = usages.filter(|usage: &Usage| usage.have != 0);
+        let with = balance(usages.clone().map(|usage| (usage.with, usage.have)));
+        let without = balance(usages.map(|usage| (usage.without, usage.have)));
         let half = MAX_SCORE / 2;
         let gain = with.saturating_sub(without);
         half.saturating_add(half.saturating_add(gain) / 2)
@@ -53,14 +53,15 @@ impl Score for NodeResourcesBalancedAllocation {
     clippy::cast_possible_truncation,
     reason = "shares of 100"
 )]
-fn balance(resources: impl Iterator<Item = (Amount, Amount)>) -> i64 {
-    let shares = resources.map(|(used, have)| (used as f64 / have as f64).min(1.0));
-    let shares: Vec<f64> = shares.collect();
-    let deviation = match shares.as_slice() {
-        [] | [_] => 0.0,
-        // As upstream reckons it, so that what is rounded is the same.
-        [a, b] => ((a - b) / 2.0).abs(),
-        shares => {
+fn balance(resources: impl Iterator<Item = (Amount, Amount)> + Clone) -> i64 {
+    let shares = resources.map(|(used, have)| (float(used) / float(have)).min(1.0));
+    let mut first = shares.clone();
+    let deviation = match (first.next(), first.next(), first.next()) {
+        (_, None, _) => 0.0,
+        // As upstream reckons it, so that what is rounded is the same. For every node: without memory of its own.
+        (Some(a), Some(b), None) => ((a - b) / 2.0).abs(),
+        _ => {
+            let shares: Vec<f64> = shares.collect();
             let mean = shares.iter().sum::<f64>() / shares.len() as f64;
             let squares = shares.iter().map(|share| (share - mean) * (share - mean));
             (squares.sum::<f64>() / shares.len() as f64).sqrt()

@@ -40,6 +40,20 @@ pub fn usage(name: &str, pod: &PodInfo, node: &NodeInfo, defaults: bool) -> Usag
     }
 }
 
+/// As `checked_div`, without 128 bits where 64 do.
+fn divided(amount: Amount, by: Amount) -> Option<Amount> {
+    match (i64::try_from(amount), i64::try_from(by)) {
+        (Ok(amount), Ok(by @ 1..)) => amount.checked_div(by).map(Amount::from),
+        _ => amount.checked_div(by),
+    }
+}
+
+/// The nearest number, without 128 bits where 64 do.
+#[expect(clippy::cast_precision_loss, reason = "shares of 100")]
+pub fn float(amount: Amount) -> f64 {
+    i64::try_from(amount).map_or(amount as f64, |small| small as f64)
+}
+
 /// Whether only some nodes and pods know of such a resource.
 fn is_scalar(name: &str) -> bool {
     !matches!(name, "cpu" | "memory" | "ephemeral-storage")
@@ -94,7 +108,7 @@ impl Strategy {
         let Usage { with, have, .. } = usage;
         let share = |amount: Amount| {
             let scaled = amount.saturating_mul(Amount::from(MAX_SCORE));
-            scaled.checked_div(have).unwrap_or(0)
+            divided(scaled, have).unwrap_or(0)
         };
         match self {
             Self::LeastAllocated => share(have.saturating_sub(with).max(0)),
@@ -129,6 +143,25 @@ fn at(shape: &[ShapePoint], utilization: Amount) -> Amount {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_numbers_are_as_long_ones() {
+        let amounts = [
+            0,
+            1,
+            7,
+            1 << 40,
+            i64::MAX.into(),
+            Amount::from(i64::MAX) + 9,
+            -3,
+        ];
+        for a in amounts {
+            assert!((float(a) - a as f64).abs() < f64::EPSILON, "{a}");
+            for b in amounts {
+                assert_eq!(divided(a, b), a.checked_div(b), "{a} by {b}");
+            }
+        }
+    }
 
     #[test]
     fn a_line_goes_through_its_points() {
