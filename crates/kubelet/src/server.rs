@@ -3,17 +3,23 @@
 //! Logs are read from files here. Exec, attach and port-forward are asked of the runtime, which answers with a URL; the
 //! upgraded stream is then spliced to it untouched, so that SPDY and WebSocket are alike to us.
 
-use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Version, header::CONNECTION};
 use http_body_util::{BodyExt, Full, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_tasks::{Connection, Connections, Place, Quota, accept};
 use rustls::server::ResolvesServerCert;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -40,6 +46,16 @@ const MAX_UNKNOWN: usize = 512;
 /// Connections of one caller, and of all: the API server's are those of all its clients.
 const MAX_OF_CALLER: usize = 768;
 const MAX_CONNECTIONS: usize = 1_024;
+/// Streams of one HTTP/2 connection: an API server asks for the logs of many clients over one.
+const MAX_STREAMS_OF_CONNECTION: u32 = 250;
+const MAX_HEADER_LIST_BYTES: u32 = 64 << 10;
+/// Streams that a client resets before they are looked at, or that are reset because of what it sends, before its connection ends.
+const MAX_EARLY_RESETS: usize = 20;
+const MAX_RESETS: usize = 256;
+/// What waits in a stream of HTTP/2 for a client that does not read.
+const SEND_BUFFER_BYTES: usize = 64 << 10;
+/// An HTTP/2 client that does not answer pings is gone.
+const PING_PERIOD: Duration = Duration::from_secs(30);
 /// Streams of one pod at a time: logs, exec, attach and port-forward.
 const MAX_STREAMS_OF_POD: usize = 64;
 /// Of all pods.
@@ -132,6 +148,24 @@ pub(crate) async fn run(server: Server, ctx: Shared, token: CancellationToken) {
     tracker.wait().await;
 }
 
+fn builder() -> auto::Builder<TokioExecutor> {
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HANDSHAKE_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(MAX_STREAMS_OF_CONNECTION)
+        .max_header_list_size(MAX_HEADER_LIST_BYTES)
+        .max_pending_accept_reset_streams(MAX_EARLY_RESETS)
+        .max_local_error_reset_streams(MAX_RESETS)
+        .max_send_buf_size(SEND_BUFFER_BYTES)
+        .keep_alive_interval(PING_PERIOD);
+    builder
+}
+
 async fn serve(
     stream: TcpStream,
     tls: TlsAcceptor,
@@ -146,20 +180,33 @@ async fn serve(
     let certificates = stream.get_ref().1.peer_certificates();
     let certificate = certificates.and_then(<[_]>::first).cloned();
     let shared = Arc::new((ctx, gate, certificate, connection));
+    // Rings when the client is to have no other answer over this connection.
+    let last = Arc::new(Notify::new());
+    let ring = last.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let shared = shared.clone();
+        let (shared, ring) = (shared.clone(), ring.clone());
         async move {
             let (ctx, gate, certificate, connection) = &*shared;
             let certificate = certificate.as_deref();
-            Ok::<_, Infallible>(route(request, ctx, gate, certificate, connection).await)
+            let is_second = request.version() == Version::HTTP_2;
+            let mut response = route(request, ctx, gate, certificate, connection).await;
+            // There is no such header in HTTP/2: the connection itself says so.
+            if is_second && response.headers_mut().remove(CONNECTION).is_some() {
+                ring.notify_one();
+            }
+            Ok::<_, Infallible>(response)
         }
     });
-    let served = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HANDSHAKE_TIMEOUT)
-        .serve_connection(TokioIo::new(stream), service)
-        .with_upgrades()
-        .await;
+    let builder = builder();
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = last.notified() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
     if let Err(error) = served {
         tracing::debug!(%error, "a connection ended badly");
     }

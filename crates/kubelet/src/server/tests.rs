@@ -84,8 +84,27 @@ impl Bench {
         }
     }
 
-    /// Sends a request with the certificate of a user and a token, where they are not empty; status and text of the answer.
+    /// Sends a request with the certificate of a user and a token, where they are not empty, over both protocols; status and text of
+    /// the answers, which are the same.
     async fn ask(&self, method: Method, path: &str, user: &str, token: &str) -> (u16, String) {
+        let first = self.ask_over("http/1.1", &method, path, user, token).await;
+        let second = self.ask_over("h2", &method, path, user, token).await;
+        // Figures change all the time.
+        if !path.contains("metrics") {
+            assert_eq!(first, second, "{method} {path}");
+        }
+        assert_eq!(first.0, second.0, "{method} {path}");
+        first
+    }
+
+    async fn ask_over(
+        &self,
+        protocol: &str,
+        method: &Method,
+        path: &str,
+        user: &str,
+        token: &str,
+    ) -> (u16, String) {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -93,7 +112,7 @@ impl Bench {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let tls = if user.is_empty() {
+        let mut tls = if user.is_empty() {
             tls.with_no_client_auth()
         } else {
             let (certificate, key) = self
@@ -103,28 +122,53 @@ impl Bench {
             tls.with_client_auth_cert(vec![certificate.der().clone()], key)
                 .unwrap()
         };
+        tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
         let stream = TcpStream::connect(self.address).await.unwrap();
         let stream = TlsConnector::from(Arc::new(tls))
             .connect(ServerName::try_from("n1").unwrap(), stream)
             .await
             .unwrap();
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-            .await
-            .unwrap();
-        tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "n1");
+        let negotiated = stream.get_ref().1.alpn_protocol();
+        assert_eq!(negotiated, Some(protocol.as_bytes()));
+        let mut request = Request::builder().method(method);
         if !token.is_empty() {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
-        let request = request.body(Empty::<Bytes>::new()).unwrap();
-        let answer = sender.send_request(request).await.unwrap();
+        let mut request = request.body(Empty::<Bytes>::new()).unwrap();
+        let stream = TokioIo::new(stream);
+        let answer = if protocol == "h2" {
+            let executor = TokioExecutor::new();
+            let made = hyper::client::conn::http2::handshake(executor, stream).await;
+            let (mut sender, connection) = made.unwrap();
+            tokio::spawn(connection);
+            *request.uri_mut() = format!("https://n1{path}").parse().unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            if answer.status() == 401 {
+                // Who is nobody keeps no connection.
+                let closed = async {
+                    while !sender.is_closed() {
+                        tokio::task::yield_now().await;
+                    }
+                };
+                let closed = tokio::time::timeout(HANDSHAKE_TIMEOUT, closed).await;
+                closed.expect("the connection ends");
+            }
+            answer
+        } else {
+            let made = hyper::client::conn::http1::handshake(stream).await;
+            let (mut sender, connection) = made.unwrap();
+            tokio::spawn(connection);
+            request
+                .headers_mut()
+                .insert(header::HOST, "n1".parse().unwrap());
+            *request.uri_mut() = path.parse().unwrap();
+            let answer = sender.send_request(request).await.unwrap();
+            let closes = answer.headers().get(header::CONNECTION);
+            let is_nobody = answer.status() == 401;
+            assert_eq!(closes.is_some_and(|c| c == "close"), is_nobody);
+            answer
+        };
         let status = answer.status().as_u16();
-        // Who is nobody keeps no connection.
-        let closes = answer.headers().get(header::CONNECTION);
-        assert_eq!(closes.is_some_and(|c| c == "close"), status == 401);
         let text = answer.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8_lossy(&text).into_owned())
     }

@@ -39,7 +39,8 @@ pub(super) fn config(
         .map_err(|error| error.to_string())?
         .with_client_cert_verifier(verifier)
         .with_cert_resolver(certificate);
-    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // Upstream's API server asks for HTTP/2, and for 1.1 where a connection is to be taken over.
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
 }
 
