@@ -4,12 +4,23 @@ use http::{HeaderValue, Response, StatusCode, header};
 
 use crate::body::{self, Answer};
 
+/// Codes of gRPC.
+const DEADLINE_EXCEEDED: &str = "4";
+const PERMISSION_DENIED: &str = "7";
+const UNIMPLEMENTED: &str = "12";
+const INTERNAL: &str = "13";
+const UNAVAILABLE: &str = "14";
+
 /// Why a request is not passed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// It is not clear what it asks for.
     Malformed(&'static str),
     NoRule,
+    /// It came by a connection for another host.
+    Misdirected,
+    /// No backend of the rule can be asked.
+    NoBackend,
     /// The Ingress has an option that keeps somebody out and is not understood.
     Misconfigured,
     Forbidden,
@@ -29,9 +40,14 @@ impl Refusal {
     fn told(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Malformed(why) => (StatusCode::BAD_REQUEST, why),
-            Self::NoRule => (
-                StatusCode::NOT_FOUND,
-                "no rule of an Ingress is for this host and path",
+            Self::NoRule => (StatusCode::NOT_FOUND, "no rule is for this host and path"),
+            Self::Misdirected => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "the connection is for another host",
+            ),
+            Self::NoBackend => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the rule has no backend that can be asked; its route's status tells why",
             ),
             Self::Misconfigured => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -55,6 +71,25 @@ impl Refusal {
             ),
             Self::Elsewhere(status, _) => (*status, "this is found elsewhere"),
         }
+    }
+
+    /// The answer to a call of gRPC (its protocol over HTTP/2, "Responses").
+    pub fn grpc_response(&self) -> Response<Answer> {
+        let (status, why) = self.told();
+        let code = match status {
+            StatusCode::NOT_FOUND => UNIMPLEMENTED,
+            StatusCode::FORBIDDEN => PERMISSION_DENIED,
+            StatusCode::GATEWAY_TIMEOUT => DEADLINE_EXCEEDED,
+            StatusCode::BAD_REQUEST => INTERNAL,
+            _ => UNAVAILABLE,
+        };
+        let mut response = Response::new(body::full(""));
+        let headers = response.headers_mut();
+        let grpc = HeaderValue::from_static("application/grpc");
+        headers.insert(header::CONTENT_TYPE, grpc);
+        headers.insert("grpc-status", HeaderValue::from_static(code));
+        headers.insert("grpc-message", HeaderValue::from_static(why));
+        response
     }
 
     pub fn response(&self) -> Response<Answer> {

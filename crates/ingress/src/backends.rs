@@ -19,8 +19,8 @@ use knarr_client::{IndexKey, Informer};
 use parking_lot::RwLock;
 
 use crate::{
+    backend_ref::{BackendRef, PortRef},
     build::Key,
-    routes::{BackendRef, PortRef},
 };
 
 /// The label by which a slice names its service.
@@ -98,6 +98,28 @@ impl Backends {
             known.insert(wanted.clone(), found.clone());
         }
         found
+    }
+
+    /// A Service, if there is one.
+    pub fn service(&self, key: &Key) -> Option<Arc<Service>> {
+        self.services.get(&key.namespace, &key.name)
+    }
+
+    /// Calls `changed` when a Service comes or goes, or has other ports.
+    pub fn on_ports(&self, changed: impl Fn() + Send + Sync + 'static) {
+        self.services.on_event(move |event| {
+            let facts = |service: &Service| {
+                let spec = service.spec.as_ref();
+                spec.map(|spec| (spec.type_.clone(), spec.ports.clone()))
+            };
+            let same = match &event {
+                knarr_client::Event::Updated { old, new } => facts(old) == facts(new),
+                knarr_client::Event::Added(_) | knarr_client::Event::Deleted(_) => false,
+            };
+            if !same {
+                changed();
+            }
+        });
     }
 
     /// Routes have changed: what none leads to is not kept.

@@ -1,7 +1,6 @@
 //! Bodies on their way through: bounded, timed, and of a request that nobody took, sent again.
 
 use std::{
-    error::Error as StdError,
     future::Future,
     pin::Pin,
     sync::{
@@ -19,7 +18,8 @@ use hyper::body::Incoming;
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep};
 
-pub type BoxError = Box<dyn StdError + Send + Sync>;
+use crate::mirrored::{BoxError, Copied, Copies};
+
 /// The body of an answer.
 pub type Answer = UnsyncBoxBody<Bytes, BoxError>;
 
@@ -83,15 +83,27 @@ struct Held {
     body: Incoming,
     /// Bytes that may still come.
     left: Option<u64>,
+    copies: Copies,
 }
 
 impl Outgoing {
     pub fn new(body: Incoming, limit: Option<u64>, activity: Arc<Activity>) -> Self {
         Self {
-            held: Arc::new(Mutex::new(Held { body, left: limit })),
+            held: Arc::new(Mutex::new(Held {
+                body,
+                left: limit,
+                copies: Copies::default(),
+            })),
             activity,
             too_long: Arc::default(),
         }
+    }
+
+    /// A copy of what passes. Only before anything has.
+    pub fn copy(&self) -> Copied {
+        let mut held = self.held.lock();
+        let size = held.body.size_hint();
+        held.copies.add(size)
     }
 
     /// Whether it was cut off at its limit.
@@ -111,6 +123,9 @@ impl Body for Outgoing {
         let mut held = self.held.lock();
         let polled = Pin::new(&mut held.body).poll_frame(context);
         let Poll::Ready(Some(Ok(frame))) = polled else {
+            if matches!(polled, Poll::Ready(None)) {
+                held.copies.end();
+            }
             return polled.map_err(BoxError::from);
         };
         self.activity.note();
@@ -122,6 +137,13 @@ impl Body for Outgoing {
                 return Poll::Ready(Some(Err(TooLong.into())));
             };
             held.left = Some(left);
+        }
+        if let Some(data) = frame.data_ref() {
+            held.copies.pass(data);
+        }
+        // Nobody asks again for what is known to have ended.
+        if held.body.is_end_stream() {
+            held.copies.end();
         }
         Poll::Ready(Some(Ok(frame)))
     }
@@ -136,26 +158,37 @@ impl Body for Outgoing {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("the backend has sent nothing for {0:?}")]
+#[error("the backend has sent nothing for {0:?}, or not all of it in time")]
 struct Silent(Duration);
 
 /// The body of a backend's answer, which ends in an error when nothing comes for too long. What it holds is let go with it.
 pub struct Timed<T> {
     body: Incoming,
     period: Duration,
+    /// When it has to have ended.
+    deadline: Option<Instant>,
     silent: Pin<Box<Sleep>>,
     _held: T,
 }
 
 impl<T> Timed<T> {
-    pub fn new(body: Incoming, period: Duration, held: T) -> Self {
+    pub fn new(body: Incoming, period: Duration, deadline: Option<Instant>, held: T) -> Self {
+        let end = end(period, deadline);
         Self {
             body,
             period,
-            silent: Box::pin(tokio::time::sleep(period)),
+            deadline,
+            silent: Box::pin(tokio::time::sleep_until(end)),
             _held: held,
         }
     }
+}
+
+/// Until when something has to move.
+fn end(period: Duration, deadline: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    let end = now.checked_add(period).unwrap_or(now);
+    deadline.map_or(end, |deadline| end.min(deadline))
 }
 
 impl<T: Unpin> Body for Timed<T> {
@@ -169,10 +202,8 @@ impl<T: Unpin> Body for Timed<T> {
         let this = &mut *self;
         match Pin::new(&mut this.body).poll_frame(context) {
             Poll::Ready(polled) => {
-                let end = Instant::now().checked_add(this.period);
-                if let Some(end) = end {
-                    this.silent.as_mut().reset(end);
-                }
+                let end = end(this.period, this.deadline);
+                this.silent.as_mut().reset(end);
                 Poll::Ready(polled.map(|frame| frame.map_err(BoxError::from)))
             }
             Poll::Pending => match this.silent.as_mut().poll(context) {

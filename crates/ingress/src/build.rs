@@ -8,14 +8,18 @@ use std::{
     sync::Arc,
 };
 
+use jiff::Timestamp;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, Ingress, IngressBackend, IngressTLS};
 use rustls::sign::CertifiedKey;
 
 use crate::{
     annotations::{self, Options, Parsed},
-    path,
-    regexes::{Problem, Regexes, Taking},
-    routes::{BackendRef, Matcher, PortRef, Route, Table},
+    backend_ref::{BackendRef, PortRef},
+    filters::Filters,
+    hosts, path,
+    regexes::{Form, Problem, Taking},
+    route::{Route, Target, Targets, Timeouts},
+    routes::{Draft, Matcher, Rule, Table},
 };
 
 /// Namespace and name of an object.
@@ -61,19 +65,32 @@ impl Certificates {
     }
 }
 
+/// A host that is somebody's who is no Ingress, and all below it if it is a wildcard.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Claim {
+    pub created: Option<Timestamp>,
+    /// Whose it is.
+    pub namespace: String,
+    /// In small letters.
+    pub host: String,
+}
+
 /// What Ingresses come to.
 #[derive(Debug, Default)]
 pub struct Built {
     pub table: Table,
+    /// The namespaces that hosts are of.
+    pub owners: HashMap<String, String>,
     pub certificates: Certificates,
     /// What is not served of an Ingress, or not as it says, for people.
     pub problems: BTreeMap<Key, BTreeSet<String>>,
 }
 
-/// Makes routes of Ingresses. `certificate` finds the one that a Secret has, or says why it has none.
+/// Makes routes of Ingresses. `claims` are hosts of others, `certificate` finds the one that a Secret has, or says why it has none.
 pub fn build(
     mut ingresses: Vec<Arc<Ingress>>,
-    regexes: &mut Regexes,
+    mut claims: Vec<Claim>,
+    regexes: &mut Taking<'_>,
     mut certificate: impl FnMut(&Key) -> Result<Arc<CertifiedKey>, String>,
 ) -> Built {
     ingresses.sort_by_cached_key(|ingress| {
@@ -84,9 +101,17 @@ pub fn build(
         built: Built::default(),
         owners: HashMap::new(),
         taken: BTreeSet::new(),
-        regexes: Taking::new(regexes),
+        draft: Draft::default(),
+        regexes,
     };
+    claims.sort_unstable();
+    let mut claims = claims.into_iter().peekable();
     for ingress in &ingresses {
+        let created = ingress.metadata.creation_timestamp.as_ref();
+        let created = created.map(|time| time.0);
+        while let Some(claim) = claims.next_if(|claim| claim.created <= created) {
+            building.claim(claim);
+        }
         building.add(ingress, &mut certificate);
     }
     building.finish()
@@ -96,6 +121,8 @@ pub fn build(
 struct Owner {
     namespace: String,
     shared: bool,
+    /// It is no Ingress', and a wildcard is for all hosts below it.
+    claimed: bool,
 }
 
 impl Owner {
@@ -104,12 +131,13 @@ impl Owner {
     }
 }
 
-struct Building<'r> {
+struct Building<'r, 't> {
     built: Built,
+    draft: Draft,
     owners: HashMap<String, Owner>,
     /// Rules that there are: host, kind of path, path.
     taken: BTreeSet<(String, u8, String)>,
-    regexes: Taking<'r>,
+    regexes: &'r mut Taking<'t>,
 }
 
 /// An Ingress on its way into the table.
@@ -121,7 +149,7 @@ struct Adding {
     secured: BTreeSet<String>,
 }
 
-impl Building<'_> {
+impl Building<'_, '_> {
     fn add(
         &mut self,
         ingress: &Ingress,
@@ -168,7 +196,7 @@ impl Building<'_> {
             }
             if let Some(backend) = &fallback {
                 let route = adding.route(backend.clone(), &host);
-                let place = &mut self.built.table.host(&host).fallback;
+                let place = &mut self.draft.host(&host).fallback;
                 place.get_or_insert(route);
             }
             for path in rule.http.iter().flat_map(|http| &http.paths) {
@@ -177,8 +205,8 @@ impl Building<'_> {
         }
         // Without rules it is for everything that no rule is for.
         if let Some(backend) = fallback.filter(|_| hosts.is_empty()) {
-            match &self.built.table.fallback {
-                None => self.built.table.fallback = Some(adding.route(backend, "")),
+            match &self.draft.fallback {
+                None => self.draft.fallback = Some(adding.route(backend, "")),
                 Some(_) => {
                     let why = "the cluster's default backend is an older Ingress'";
                     self.problem(&adding.key, why.to_owned());
@@ -245,7 +273,7 @@ impl Building<'_> {
             return;
         }
         let route = adding.route(backend, host);
-        self.built.table.host(host).add(matcher, route);
+        self.draft.host(host).add(matcher, Rule::plain(route));
     }
 
     /// None, with a problem, of a path that cannot be.
@@ -271,7 +299,7 @@ impl Building<'_> {
     }
 
     fn regex(&mut self, adding: &Adding, host: &str, text: &str) -> Option<Matcher> {
-        let found = self.regexes.take(&adding.key.namespace, host, text);
+        let found = (self.regexes).take(&adding.key.namespace, host, text, Form::Beginning);
         let why = match found {
             Ok(regex) => return Some(Matcher::Regex(regex)),
             Err(Problem::Unusable) => {
@@ -314,7 +342,8 @@ impl Building<'_> {
             return true;
         }
         let namespace = &adding.key.namespace;
-        let above = wildcard(host).filter(|_| !self.owners.contains_key(host));
+        let own = self.owners.contains_key(host);
+        let above = (!own).then(|| self.above(host)).flatten();
         let first = above.as_deref().unwrap_or(host);
         if let Some(owner) = self.owners.get(first)
             && !owner.admits(namespace)
@@ -323,17 +352,42 @@ impl Building<'_> {
                 Some(above) => format!("the host {host} is below {above}, which"),
                 None => format!("the host {host}"),
             };
+            let whose = match owner.claimed {
+                true => "an older Gateway's or route's",
+                false => "an older Ingress'",
+            };
             self.problem(
                 &adding.key,
-                format!("{why} is an older Ingress' of another namespace"),
+                format!("{why} is {whose} of another namespace"),
             );
             return false;
         }
         self.owners.entry(host.to_owned()).or_insert_with(|| Owner {
             namespace: namespace.clone(),
             shared: adding.options.share_host,
+            claimed: false,
         });
         true
+    }
+
+    /// The wildcard above a host that is somebody's.
+    fn above(&self, host: &str) -> Option<String> {
+        let own = hosts::key(host);
+        let parent = wildcard(host);
+        let above = hosts::keys(host).filter(|key| key.starts_with('.') && *key != own);
+        above.map(|key| format!("*{key}")).find(|pattern| {
+            let owner = self.owners.get(pattern);
+            owner.is_some_and(|owner| owner.claimed || parent.as_ref() == Some(pattern))
+        })
+    }
+
+    /// Notes whose a host is, if it was nobody's.
+    fn claim(&mut self, claim: Claim) {
+        self.owners.entry(claim.host).or_insert_with(|| Owner {
+            namespace: claim.namespace,
+            shared: false,
+            claimed: true,
+        });
     }
 
     /// A host that was there before another namespace's wildcard is not shown as that namespace's.
@@ -343,6 +397,11 @@ impl Building<'_> {
             above.is_some_and(|above| !above.admits(&owner.namespace))
         });
         self.built.certificates.apart = apart.map(|(host, _)| host.clone()).collect();
+        let owners = self.owners.into_iter().filter(|(_, owner)| !owner.claimed);
+        self.built.owners = owners
+            .map(|(host, owner)| (host, owner.namespace))
+            .collect();
+        self.built.table = self.draft.table();
         self.built
     }
 
@@ -357,10 +416,15 @@ impl Adding {
         let redirected = self.options.ssl_redirect && self.secured.contains(host);
         Arc::new(Route {
             namespace: self.key.namespace.clone(),
-            backend,
+            targets: Targets::one(Target {
+                h2c: self.options.h2c,
+                ..Target::new(backend)
+            }),
             options: self.options.clone(),
             to_https: redirected || self.options.force_ssl_redirect,
             refused: self.refused,
+            filters: Filters::default(),
+            timeouts: Timeouts::default(),
         })
     }
 }

@@ -8,10 +8,7 @@ use rcgen::{
     CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, KeyPair, KeyUsagePurpose,
 };
 use rustls::{
-    ServerConfig,
-    crypto::CryptoProvider,
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
+    ServerConfig, crypto::CryptoProvider, server::ResolvesServerCert, sign::CertifiedKey,
 };
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, pem::PemObject};
 
@@ -64,16 +61,15 @@ impl Shown {
         self.current.store(Arc::new(certificates));
     }
 
-    fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
+    /// That of a host of Ingresses.
+    pub fn named(&self, name: &str) -> Option<Arc<CertifiedKey>> {
         let current = self.current.load();
         current.get(&name.to_ascii_lowercase()).cloned()
     }
-}
 
-impl ResolvesServerCert for Shown {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().and_then(|name| self.named(name));
-        Some(named.unwrap_or_else(|| self.other.clone()))
+    /// For hosts that have none.
+    pub fn other(&self) -> Arc<CertifiedKey> {
+        self.other.clone()
     }
 }
 
@@ -97,14 +93,14 @@ fn provider() -> CryptoProvider {
     rustls::crypto::ring::default_provider()
 }
 
-/// TLS with these certificates.
+/// TLS with the certificates that a resolver finds.
 ///
 /// # Errors
 /// When the cryptography does not fit its own versions, which does not happen.
-pub fn server_config(shown: Arc<Shown>) -> Result<Arc<ServerConfig>, Error> {
+pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, Error> {
     let builder = ServerConfig::builder_with_provider(Arc::new(provider()));
     let builder = builder.with_safe_default_protocol_versions()?;
-    let mut config = builder.with_no_client_auth().with_cert_resolver(shown);
+    let mut config = builder.with_no_client_auth().with_cert_resolver(resolver);
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
     Ok(Arc::new(config))
 }
@@ -169,7 +165,10 @@ mod tests {
     use k8s_openapi::ByteString;
 
     use super::*;
-    use crate::{build::build, regexes::Regexes};
+    use crate::{
+        build::build,
+        regexes::{Regexes, Taking},
+    };
 
     fn made(host: &str) -> (String, String) {
         let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("a certificate");
@@ -250,9 +249,13 @@ mod tests {
             "spec": {"tls": [{"hosts": ["a.example.com", "*.example.org"], "secretName": "s"}]},
         });
         let ingress = serde_json::from_value(tls).expect("an Ingress");
-        let built = build(vec![Arc::new(ingress)], &mut Regexes::default(), |_| {
-            Ok(found.clone())
-        });
+        let mut regexes = Regexes::default();
+        let built = build(
+            vec![Arc::new(ingress)],
+            Vec::new(),
+            &mut Taking::new(&mut regexes),
+            |_| Ok(found.clone()),
+        );
         shown.replace(built.certificates);
         for (name, known) in [
             ("a.example.com", true),
@@ -264,6 +267,5 @@ mod tests {
         ] {
             assert_eq!(shown.named(name).is_some(), known, "{name}");
         }
-        server_config(shown).expect("TLS");
     }
 }

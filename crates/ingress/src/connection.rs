@@ -17,6 +17,10 @@ pub struct Client {
 #[derive(Clone)]
 pub struct Connection {
     pub client: Client,
+    /// Our address that it came to.
+    pub local: IpAddr,
+    /// The host that it was made for, in small letters, if it has said so by SNI.
+    pub made_for: Option<Arc<str>>,
     /// Cancelled when all connections are to end.
     pub token: CancellationToken,
     /// As many as there are requests, and one.

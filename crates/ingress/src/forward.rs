@@ -3,9 +3,10 @@
 use std::{net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version, request::Parts, uri::PathAndQuery,
+    HeaderMap, HeaderValue, Request, Response, StatusCode, Uri, Version, header, request::Parts,
+    uri::PathAndQuery,
 };
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Either};
 use hyper::{
     body::Incoming,
     upgrade::{OnUpgrade, Upgraded},
@@ -15,14 +16,18 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
 };
 use knarr_tasks::{Place, Quota};
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
+use tokio::time::Instant;
 
 use crate::{
     answer::Refusal,
     backends::{Backend, Backends},
     body::{self, Activity, Answer, Outgoing, Timed},
     connection::Connection,
+    filters::{NOT_IN_PATHS, Seen},
     headers,
+    mirrored::Copied,
+    route::{Route, Target},
     routes::Found,
     tunnel,
 };
@@ -38,32 +43,19 @@ const MAX_HEAD_BYTES: usize = 64 << 10;
 /// Requests on their way at once: in all, and for Ingresses of one namespace.
 const MAX_REQUESTS: usize = 16 << 10;
 const MAX_REQUESTS_PER_NAMESPACE: usize = 8 << 10;
+/// For a copy of a request, from its head to that of its answer.
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(30);
 /// WebSockets may be silent for longer than answers.
 const TUNNEL_IDLE_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// What a path must not have in it unencoded (RFC 3986, 3.3).
-const NOT_IN_PATHS: &AsciiSet = &CONTROLS
-    .add(b' ')
-    .add(b'"')
-    .add(b'#')
-    .add(b'%')
-    .add(b'<')
-    .add(b'>')
-    .add(b'?')
-    .add(b'[')
-    .add(b'\\')
-    .add(b']')
-    .add(b'^')
-    .add(b'`')
-    .add(b'{')
-    .add(b'|')
-    .add(b'}');
+/// A client of endpoints: with the body of a request, or a copy of it.
+type Asking = Client<HttpConnector, Either<Outgoing, Copied>>;
 
 /// Passes requests on.
 pub struct Forwarder {
     backends: Arc<Backends>,
-    http1: Client<HttpConnector, Outgoing>,
-    h2c: Client<HttpConnector, Outgoing>,
+    http1: Asking,
+    h2c: Asking,
     places: Quota,
 }
 
@@ -73,6 +65,8 @@ pub struct Asked<'a> {
     pub connection: &'a Connection,
     /// Host and port as the client named them.
     pub authority: HeaderValue,
+    /// As it is to be written anew.
+    pub seen: Seen<'a>,
 }
 
 /// What an answer holds until it has been sent.
@@ -97,40 +91,43 @@ impl Forwarder {
         }
     }
 
-    /// Asks an endpoint of the route's backend; another one where none can be reached.
+    /// Asks an endpoint of one of the route's backends; another one where none can be reached.
     pub async fn forward(
         &self,
         mut request: Request<Incoming>,
         asked: &Asked<'_>,
     ) -> Result<Response<Answer>, Refusal> {
         let route = &asked.found.route;
-        let place = self
-            .places
-            .take(&route.namespace)
-            .map_err(|_| Refusal::Full)?;
-        let held = (place, asked.connection.clone());
-        let backend = self.backends.get(&route.backend);
+        let target = route.targets.next().ok_or(Refusal::NoBackend)?;
+        let backend = target.backend.as_ref().ok_or(Refusal::NoBackend)?;
+        let backend = self.backends.get(backend);
+        let held = (self.place(&route.namespace)?, asked.connection.clone());
         let websocket = headers::wants_websocket(request.method(), request.headers());
         let upgrade = websocket.then(|| hyper::upgrade::on(&mut request));
-        let path = path_and_query(request.uri(), asked.found.rewritten.as_deref())?;
+        let path = asked.path(target)?;
+        let origin = request.headers().get(header::ORIGIN).cloned();
         let (mut parts, body) = request.into_parts();
-        let host = asked.authority.clone();
-        headers::of_request(
-            &mut parts.headers,
-            &asked.connection.client,
-            host,
-            websocket,
-        );
+        asked.write_head(&mut parts.headers, target, websocket);
         let activity = Activity::now();
         let body = Outgoing::new(body, route.options.body_bytes, activity.clone());
+        self.mirror(route, &parts, &path, &body);
         let period = route.options.read_timeout;
-        let asking = self.ask(&backend, &parts, &path, &body, websocket);
+        let deadline = route.timeouts.request;
+        let deadline = deadline.and_then(|limit| Instant::now().checked_add(limit));
+        let question = Question {
+            // A WebSocket is of HTTP/1.1 here.
+            h2c: (backend.h2c || target.h2c) && !websocket,
+            parts: &parts,
+            path: &path,
+            limit: route.timeouts.attempt,
+        };
         let answered = {
-            let mut asking = pin!(asking);
+            let mut asking = pin!(self.ask(&backend, &question, &body));
             tokio::select! {
                 answered = &mut asking => answered,
                 // Of both: a client that sends nothing keeps a backend waiting, too.
                 () = activity.over(period) => Err(Refusal::Silent),
+                () = passed(deadline) => Err(Refusal::Silent),
             }
         };
         let mut response = match answered {
@@ -140,32 +137,45 @@ impl Forwarder {
         *response.version_mut() = Version::HTTP_11;
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         headers::of_answer(response.headers_mut(), switched);
+        if let Some(cors) = &route.filters.cors {
+            cors.mark(origin.as_ref(), response.headers_mut());
+        }
+        for filters in [&target.filters, &route.filters] {
+            filters.response.apply(response.headers_mut());
+        }
         match (switched, upgrade) {
             (true, Some(client)) => Ok(switch(response, client, held)),
             (true, None) => Err(Refusal::Unreachable),
-            (false, _) => Ok(response.map(|body| Timed::new(body, period, held).boxed_unsync())),
+            (false, _) => {
+                let timed = |body| Timed::new(body, period, deadline, held).boxed_unsync();
+                Ok(response.map(timed))
+            }
         }
+    }
+
+    fn place(&self, namespace: &str) -> Result<Place, Refusal> {
+        self.places.take(namespace).map_err(|_| Refusal::Full)
     }
 
     async fn ask(
         &self,
         backend: &Backend,
-        parts: &Parts,
-        path: &PathAndQuery,
+        question: &Question<'_>,
         body: &Outgoing,
-        websocket: bool,
     ) -> Result<Response<Incoming>, Refusal> {
-        // A WebSocket is of HTTP/1.1 here.
-        let client = match backend.h2c && !websocket {
-            true => &self.h2c,
-            false => &self.http1,
-        };
+        let client = self.client(question.h2c);
         let mut refusal = Refusal::NoEndpoints;
         for endpoint in backend.in_turn().take(MAX_ATTEMPTS) {
-            let request = to(endpoint, parts, path, body.clone())?;
-            match client.request(request).await {
-                Ok(response) => return Ok(response),
-                Err(error) => {
+            let body = Either::Left(body.clone());
+            let request = to(endpoint, question.parts, question.path, body)?;
+            let asking = client.request(request);
+            let answered = match question.limit {
+                Some(limit) => tokio::time::timeout(limit, asking).await,
+                None => Ok(asking.await),
+            };
+            match answered {
+                Ok(Ok(response)) => return Ok(response),
+                Ok(Err(error)) => {
                     log(endpoint, &error);
                     refusal = Refusal::Unreachable;
                     // Only what nobody has seen yet may be sent to another one.
@@ -173,9 +183,80 @@ impl Forwarder {
                         break;
                     }
                 }
+                Err(_) => return Err(Refusal::Silent),
             }
         }
         Err(refusal)
+    }
+
+    fn client(&self, h2c: bool) -> &Asking {
+        if h2c { &self.h2c } else { &self.http1 }
+    }
+
+    /// Sends copies of a request. What becomes of them is nobody's matter.
+    fn mirror(&self, route: &Route, parts: &Parts, path: &PathAndQuery, body: &Outgoing) {
+        for mirror in route.filters.mirrors.iter().filter(|one| one.takes()) {
+            let backend = self.backends.get(&mirror.backend);
+            let Some(endpoint) = backend.in_turn().next() else {
+                continue;
+            };
+            let Ok(place) = self.places.take(&route.namespace) else {
+                continue;
+            };
+            let copy = Either::Right(body.copy());
+            let Ok(request) = to(endpoint, parts, path, copy) else {
+                continue;
+            };
+            let asking = self.client(backend.h2c).request(request);
+            knarr_tasks::spawn("a mirrored request", async move {
+                let _place = place;
+                if let Ok(Err(error)) = tokio::time::timeout(MIRROR_TIMEOUT, asking).await {
+                    log(endpoint, &error);
+                }
+            });
+        }
+    }
+}
+
+/// What endpoints are asked.
+struct Question<'a> {
+    h2c: bool,
+    parts: &'a Parts,
+    path: &'a PathAndQuery,
+    /// For each of them, until it begins to answer.
+    limit: Option<Duration>,
+}
+
+impl Asked<'_> {
+    /// The path by which a backend is asked.
+    fn path(&self, target: &Target) -> Result<PathAndQuery, Refusal> {
+        let filters = [&target.filters, &self.found.route.filters];
+        let rewrites = filters.into_iter().flat_map(|filters| &filters.rewrite);
+        let change = rewrites.flat_map(|rewrite| &rewrite.path).next();
+        match change {
+            Some(change) => with_query(&change.apply(&self.seen), self.seen.query),
+            None => path_and_query(&self.seen, self.found.rewritten.as_deref()),
+        }
+    }
+
+    /// Makes the client's headers those of the request to a backend.
+    fn write_head(&self, headers: &mut HeaderMap, target: &Target, websocket: bool) {
+        let host = self.authority.clone();
+        headers::of_request(headers, &self.connection.client, host, websocket);
+        for filters in [&self.found.route.filters, &target.filters] {
+            let rewrite = filters.rewrite.as_ref();
+            if let Some(host) = rewrite.and_then(|rewrite| rewrite.host.clone()) {
+                headers.insert(header::HOST, host);
+            }
+            filters.request.apply(headers);
+        }
+    }
+}
+
+async fn passed(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => tokio::time::sleep_until(deadline).await,
+        None => std::future::pending().await,
     }
 }
 
@@ -195,16 +276,21 @@ fn connector() -> HttpConnector {
 }
 
 /// The path by which the backend is asked: as the client wrote it, or as the Ingress rewrites it.
-fn path_and_query(uri: &Uri, rewritten: Option<&str>) -> Result<PathAndQuery, Refusal> {
+fn path_and_query(seen: &Seen<'_>, rewritten: Option<&str>) -> Result<PathAndQuery, Refusal> {
+    match rewritten {
+        Some(rewritten) => {
+            let path = utf8_percent_encode(rewritten, NOT_IN_PATHS).to_string();
+            with_query(&path, seen.query)
+        }
+        None => with_query(seen.path, seen.query),
+    }
+}
+
+fn with_query(path: &str, query: Option<&str>) -> Result<PathAndQuery, Refusal> {
     let unusable = |_| Refusal::Malformed("the path is not usable");
-    let Some(rewritten) = rewritten else {
-        let own = uri.path_and_query().cloned();
-        return Ok(own.unwrap_or_else(|| PathAndQuery::from_static("/")));
-    };
-    let path = utf8_percent_encode(rewritten, NOT_IN_PATHS);
-    match uri.query() {
+    match query {
         Some(query) => format!("{path}?{query}").parse().map_err(unusable),
-        None => path.to_string().parse().map_err(unusable),
+        None => path.parse().map_err(unusable),
     }
 }
 
@@ -212,8 +298,8 @@ fn to(
     endpoint: SocketAddr,
     parts: &Parts,
     path: &PathAndQuery,
-    body: Outgoing,
-) -> Result<Request<Outgoing>, Refusal> {
+    body: Either<Outgoing, Copied>,
+) -> Result<Request<Either<Outgoing, Copied>>, Refusal> {
     let uri = Uri::builder()
         .scheme("http")
         .authority(endpoint.to_string())
@@ -266,7 +352,15 @@ mod tests {
         ];
         for (uri, rewritten, expected) in cases {
             let uri: Uri = uri.parse().expect("a URI");
-            let path = path_and_query(&uri, rewritten);
+            let seen = Seen {
+                tls: false,
+                port: 80,
+                host: "h",
+                path: uri.path(),
+                query: uri.query(),
+                prefix: None,
+            };
+            let path = path_and_query(&seen, rewritten);
             assert_eq!(path.map(|path| path.to_string()), Ok(expected.to_owned()));
         }
     }

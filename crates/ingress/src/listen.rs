@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::{Client, Connection},
+    handshake::Handshakes,
     serve::Core,
 };
 
@@ -41,7 +42,9 @@ const IDLE_PERIOD: Duration = Duration::from_secs(60);
 const PING_PERIOD: Duration = Duration::from_secs(30);
 /// After the end was asked for, connections get this long to finish what they do.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a port that is somebody else's is left alone.
+/// How long a port that is somebody else's is left alone at first; it may be an older listener of ours, which is about to end.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// And then, at the longest.
 const BIND_PAUSE: Duration = Duration::from_secs(10);
 
 /// Connections at once: in all, and of one client, which may be a proxy for many.
@@ -68,7 +71,7 @@ impl Gate {
 /// A port.
 pub struct Port {
     pub address: SocketAddr,
-    pub tls: Option<TlsAcceptor>,
+    pub handshakes: Arc<Handshakes>,
     pub core: Arc<Core>,
     pub gate: Gate,
     /// Whether it is ours; why not, for people.
@@ -100,9 +103,10 @@ impl Port {
             let Ok(place) = self.gate.0.take(&peer.ip().to_string()) else {
                 continue;
             };
-            let connection = self.connection(peer, place, &token);
-            let (core, tls) = (self.core.clone(), self.tls.clone());
-            let builder = builder.clone();
+            let Some((connection, tls)) = self.connection(&stream, peer, place, &token) else {
+                continue;
+            };
+            let (core, builder) = (self.core.clone(), builder.clone());
             tasks.spawn("a connection to the Ingress", async move {
                 serve(core, tls, builder, stream, connection).await;
             });
@@ -110,10 +114,11 @@ impl Port {
     }
 
     async fn bind(&self) -> TcpListener {
+        let mut pause = FIRST_PAUSE;
         loop {
             let error = match TcpListener::bind(self.address).await {
                 Ok(listener) => {
-                    tracing::info!(address = %self.address, "Ingresses are served");
+                    tracing::info!(address = %self.address, "listening");
                     self.state.send_replace(State::Listening);
                     return listener;
                 }
@@ -126,22 +131,42 @@ impl Port {
                 *old = state;
                 news
             }) {
-                tracing::warn!(error, "Ingresses are not served there; asking again");
+                tracing::warn!(error, "nothing is served there; asking again");
             }
-            tokio::time::sleep(BIND_PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = pause.saturating_mul(2).min(BIND_PAUSE);
         }
     }
 
-    fn connection(&self, peer: SocketAddr, place: Place, token: &CancellationToken) -> Connection {
-        Connection {
+    /// None where nothing is served at the address that it came to.
+    fn connection(
+        &self,
+        stream: &TcpStream,
+        peer: SocketAddr,
+        place: Place,
+        token: &CancellationToken,
+    ) -> Option<(Connection, Option<TlsAcceptor>)> {
+        let local = stream.local_addr().ok()?.ip().to_canonical();
+        let port = self.address.port();
+        let tls = match self.handshakes.at(local, port) {
+            Ok(tls) => tls,
+            Err(error) => {
+                tracing::debug!(%error, %local, port, "a connection is not served");
+                return None;
+            }
+        };
+        let connection = Connection {
             client: Client {
                 address: peer.ip().to_canonical(),
-                port: self.address.port(),
-                tls: self.tls.is_some(),
+                port,
+                tls: tls.is_some(),
             },
+            local,
+            made_for: None,
             token: token.clone(),
             busy: Arc::new(place),
-        }
+        };
+        Some((connection, tls))
     }
 }
 
@@ -171,7 +196,7 @@ async fn serve(
     tls: Option<TlsAcceptor>,
     builder: Arc<auto::Builder<TokioExecutor>>,
     stream: TcpStream,
-    connection: Connection,
+    mut connection: Connection,
 ) {
     // Small answers must not wait for more.
     let _ = stream.set_nodelay(true);
@@ -179,7 +204,11 @@ async fn serve(
         return speak(core, &builder, stream, connection).await;
     };
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => speak(core, &builder, stream, connection).await,
+        Ok(Ok(stream)) => {
+            let name = stream.get_ref().1.server_name();
+            connection.made_for = name.map(|name| name.to_ascii_lowercase().into());
+            speak(core, &builder, stream, connection).await;
+        }
         Ok(Err(error)) => tracing::debug!(%error, "a TLS handshake failed"),
         Err(_) => {}
     }

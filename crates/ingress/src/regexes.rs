@@ -30,17 +30,26 @@ pub enum Problem {
     TooMany,
 }
 
+/// What a text is to be compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// The beginning, in capital letters or not, as nginx does.
+    Beginning,
+    /// The whole, as it is.
+    Whole,
+}
+
 /// Those that there are, by what they are made from.
 #[derive(Debug, Default)]
-pub struct Regexes(HashMap<String, Option<Measured>>);
+pub struct Regexes(HashMap<(Form, String), Option<Measured>>);
 
 impl Regexes {
-    fn get(&mut self, text: &str) -> Option<Measured> {
-        if let Some(known) = self.0.get(text) {
+    fn get(&mut self, key: (Form, String)) -> Option<Measured> {
+        if let Some(known) = self.0.get(&key) {
             return known.clone();
         }
-        let made = compile(text);
-        self.0.insert(text.to_owned(), made.clone());
+        let made = compile(&key.1, key.0);
+        self.0.insert(key, made.clone());
         made
     }
 }
@@ -48,7 +57,7 @@ impl Regexes {
 /// Takes those for one table.
 pub struct Taking<'r> {
     all: &'r mut Regexes,
-    used: HashSet<String>,
+    used: HashSet<(Form, String)>,
     by_host: HashMap<String, usize>,
     /// Bytes and number.
     by_namespace: HashMap<String, (usize, usize)>,
@@ -66,18 +75,25 @@ impl<'r> Taking<'r> {
         }
     }
 
-    /// One for a host of an Ingress of a namespace.
+    /// One for a host, of an object of a namespace.
     ///
     /// # Errors
     /// See [`Problem`].
-    pub fn take(&mut self, namespace: &str, host: &str, text: &str) -> Result<Measured, Problem> {
+    pub fn take(
+        &mut self,
+        namespace: &str,
+        host: &str,
+        text: &str,
+        form: Form,
+    ) -> Result<Measured, Problem> {
         let of_namespace = self.by_namespace.entry(namespace.to_owned()).or_default();
         if of_namespace.1 >= NAMESPACE_COUNT {
             return Err(Problem::TooMany);
         }
         of_namespace.1 = of_namespace.1.saturating_add(1);
-        self.used.insert(text.to_owned());
-        let found = self.all.get(text).ok_or(Problem::Unusable)?;
+        let key = (form, text.to_owned());
+        self.used.insert(key.clone());
+        let found = self.all.get(key).ok_or(Problem::Unusable)?;
         let of_host = self.by_host.entry(host.to_owned()).or_default();
         let sums = [
             (&mut *of_host, HOST_BYTES),
@@ -96,17 +112,21 @@ impl<'r> Taking<'r> {
 }
 
 impl Drop for Taking<'_> {
-    /// Those that no Ingress has any more go.
+    /// Those that nobody has any more go.
     fn drop(&mut self) {
         let used = std::mem::take(&mut self.used);
-        self.all.0.retain(|text, _| used.contains(text));
+        self.all.0.retain(|key, _| used.contains(key));
     }
 }
 
-fn compile(text: &str) -> Option<Measured> {
+fn compile(text: &str, form: Form) -> Option<Measured> {
+    let (text, any_case) = match form {
+        Form::Beginning => (format!("^(?:{text})"), true),
+        Form::Whole => (format!("^(?:{text})$"), false),
+    };
     STEPS_BYTES.into_iter().find_map(|bytes| {
-        let regex = RegexBuilder::new(&format!("^(?:{text})"))
-            .case_insensitive(true)
+        let regex = RegexBuilder::new(&text)
+            .case_insensitive(any_case)
             .size_limit(bytes)
             .dfa_size_limit(bytes)
             .build();
@@ -122,16 +142,24 @@ mod tests {
     fn what_they_take_is_bounded_for_each() {
         let mut all = Regexes::default();
         let mut taking = Taking::new(&mut all);
-        let small = taking.take("a", "h", "/api(/|$)(.*)").expect("one");
+        let small = taking
+            .take("a", "h", "/api(/|$)(.*)", Form::Beginning)
+            .expect("one");
         assert!(small.regex.is_match("/API/x") && small.bytes <= STEPS_BYTES[3]);
-        assert_eq!(taking.take("a", "h", "/(").err(), Some(Problem::Unusable));
+        let whole = taking.take("a", "h", "/api", Form::Whole).expect("one");
+        assert!(whole.regex.is_match("/api") && !whole.regex.is_match("/API"));
+        assert!(!whole.regex.is_match("/api/x"));
         let huge = "/(?-i:[ab]*a[ab]{100000})";
-        assert_eq!(taking.take("a", "h", huge).err(), Some(Problem::Unusable));
+        for text in ["/(", huge] {
+            let taken = taking.take("a", "h", text, Form::Beginning);
+            assert_eq!(taken.err(), Some(Problem::Unusable));
+        }
         let large = |number: usize| format!("/(?-i:[ab]{{350}}){number}");
         let taken = |taking: &mut Taking<'_>, namespace: &str, hosts: usize| {
             let one = |number: usize| {
                 let host = format!("{namespace}-{}", number % hosts);
-                taking.take(namespace, &host, &large(number)).ok()
+                let text = large(number);
+                taking.take(namespace, &host, &text, Form::Beginning).ok()
             };
             let found: Vec<Measured> = (0..200).filter_map(one).collect();
             found.iter().map(|found| found.bytes).sum::<usize>()
@@ -144,11 +172,13 @@ mod tests {
         let of_namespace = taken(&mut taking, "c", 100);
         assert!(of_namespace <= NAMESPACE_BYTES, "{of_namespace}");
         assert!(of_namespace > NAMESPACE_BYTES / 2, "{of_namespace}");
-        let refused = (0..).find(|_| taking.take("d", "h", "/(").err() == Some(Problem::TooMany));
+        let mut bad = || taking.take("d", "h", "/(", Form::Beginning).err();
+        let refused = (0..).find(|_| bad() == Some(Problem::TooMany));
         assert_eq!(refused, Some(NAMESPACE_COUNT));
         drop(taking);
         // They are kept for the next table, and no longer.
-        assert!(all.0.contains_key("/api(/|$)(.*)"));
+        let key = (Form::Beginning, "/api(/|$)(.*)".to_owned());
+        assert!(all.0.contains_key(&key));
         drop(Taking::new(&mut all));
         assert!(all.0.is_empty());
     }

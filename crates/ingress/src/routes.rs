@@ -1,14 +1,21 @@
-//! Which route a request takes: by host, then by path.
+//! Which route a request takes: by host, then by path, then by what else a rule asks of it.
 //!
-//! The host decides alone, an exact one before a wildcard, whose first label stands for one: what has no path there goes to that
-//! host's default backend, and never to another host's rules nor to the default of all others. Among paths an exact one comes first, then regular
-//! expressions by their length, then the longest prefix.
+//! A site is what one pattern of hosts is for: a host of Ingresses, or a listener of a Gateway. The most specific pattern decides alone:
+//! what has no path there goes to that host's default backend, and never to another site's rules nor to the default of all others.
+//! Within a site the hosts of its rules are looked at likewise, but one after the other. Among paths an exact one comes first, then regular
+//! expressions by their length, then the longest prefix; among the rules of a path the one that asks for most.
 
 use std::{collections::HashMap, sync::Arc};
 
 use regex::{Captures, Regex};
+use rustls::sign::CertifiedKey;
 
-use crate::{annotations::Options, path, regexes::Measured};
+use crate::{
+    conditions::{Conditions, Head, MAX_REGEX_VALUE_BYTES},
+    hosts, path,
+    regexes::Measured,
+    route::Route,
+};
 
 /// Longest path that is compared with regular expressions.
 const MAX_REGEX_PATH_BYTES: usize = 2 << 10;
@@ -17,43 +24,35 @@ const LIGHT: usize = 4 << 20;
 /// Longer than any request's.
 const MAX_PATH_BYTES: usize = 64 << 10;
 
-/// A Service's port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct BackendRef {
-    pub namespace: String,
-    pub service: String,
-    pub port: PortRef,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum PortRef {
-    Name(String),
-    Number(i32),
-}
-
-/// Where requests go, and what is done with them.
+/// What is done with requests that fulfil conditions.
 #[derive(Clone, Debug)]
-pub struct Route {
-    /// Of the Ingress.
-    pub namespace: String,
-    pub backend: BackendRef,
-    pub options: Arc<Options>,
-    /// Plain requests are sent to HTTPS.
-    pub to_https: bool,
-    /// It must not be served, since an annotation is not understood that keeps somebody out.
-    pub refused: bool,
+pub struct Rule {
+    pub conditions: Conditions,
+    pub route: Arc<Route>,
+}
+
+impl Rule {
+    /// For whatever comes.
+    pub fn plain(route: Arc<Route>) -> Self {
+        Self {
+            conditions: Conditions::default(),
+            route,
+        }
+    }
 }
 
 /// The rules of a host.
 #[derive(Debug, Default)]
 pub struct Host {
-    exact: HashMap<String, Arc<Route>>,
+    exact: HashMap<String, Vec<Rule>>,
     /// Without a slash at their end, `/` being the empty one.
-    prefix: HashMap<String, Arc<Route>>,
+    prefix: HashMap<String, Vec<Rule>>,
     /// The longest first.
-    regex: Vec<(Regex, Arc<Route>)>,
-    /// What they take together.
+    regex: Vec<(Regex, Rule)>,
+    /// What they take together, and those of conditions.
     regex_bytes: usize,
+    /// There are conditions with regular expressions.
+    compares_values: bool,
     longest_prefix: usize,
     pub fallback: Option<Arc<Route>>,
 }
@@ -72,56 +71,137 @@ pub struct Found {
     pub route: Arc<Route>,
     /// The path by which to ask the backend, if not the client's own.
     pub rewritten: Option<String>,
+    /// By which it was found, without a slash at its end.
+    pub prefix: Option<String>,
 }
 
-/// All routes.
+/// What one pattern of hosts is for.
 #[derive(Debug, Default)]
-pub struct Table {
+pub struct Site {
+    /// By their patterns' keys.
     hosts: HashMap<String, Host>,
+    /// A wildcard stands for one label, as Ingresses have it, and not for any number of them.
+    pub one_label: bool,
+    /// Which clients are shown; none where those of Ingresses are.
+    pub certificates: Vec<Arc<CertifiedKey>>,
+    /// Of a listener: a request for it must come by a connection for it.
+    pub isolated: bool,
+}
+
+/// The sites of a port.
+#[derive(Clone, Debug, Default)]
+pub struct Table {
+    /// By their patterns' keys. Of several, which only those for all hosts are, one is looked at after the other.
+    sites: HashMap<String, Vec<Arc<Site>>>,
     /// Of requests that no rule is for.
     pub fallback: Option<Arc<Route>>,
 }
 
+/// The sites of Ingresses, while they are made: one for each host.
+#[derive(Debug, Default)]
+pub struct Draft {
+    sites: HashMap<String, Site>,
+    pub fallback: Option<Arc<Route>>,
+}
+
+impl Draft {
+    /// The rules of a host: `a.example.com`, `*.example.com`, or the empty one for all others.
+    pub fn host(&mut self, pattern: &str) -> &mut Host {
+        let site = self.sites.entry(pattern.to_owned()).or_default();
+        site.one_label = true;
+        site.host(pattern)
+    }
+
+    pub fn table(self) -> Table {
+        let mut table = Table {
+            fallback: self.fallback,
+            ..Table::default()
+        };
+        for (pattern, site) in self.sites {
+            table.add(&pattern, Arc::new(site));
+        }
+        table
+    }
+}
+
 impl Host {
-    pub fn add(&mut self, matcher: Matcher, route: Arc<Route>) {
+    /// Adds a rule. Of those that ask for as much, the one that was added first is looked at first.
+    pub fn add(&mut self, matcher: Matcher, rule: Rule) {
+        self.compares_values |= rule.conditions.has_regex();
         match matcher {
-            Matcher::Exact(path) => {
-                self.exact.insert(path, route);
-            }
+            Matcher::Exact(path) => insert(self.exact.entry(path).or_default(), rule),
             Matcher::Prefix(path) => {
                 self.longest_prefix = self.longest_prefix.max(path.len());
-                self.prefix.insert(path, route);
+                insert(self.prefix.entry(path).or_default(), rule);
             }
             Matcher::Regex(Measured { regex, bytes }) => {
-                self.regex_bytes = self.regex_bytes.saturating_add(bytes);
-                let longer = |(other, _): &(Regex, _)| other.as_str().len() >= regex.as_str().len();
-                let at = self.regex.partition_point(longer);
-                self.regex.insert(at, (regex, route));
+                self.weigh(bytes);
+                let rank =
+                    |regex: &Regex, rule: &Rule| (regex.as_str().len(), rule.conditions.rank());
+                let own = rank(&regex, &rule);
+                let at = (self.regex).partition_point(|(regex, rule)| rank(regex, rule) >= own);
+                self.regex.insert(at, (regex, rule));
             }
         }
     }
 
-    fn find(&self, path: &str) -> Option<Found> {
-        if let Some(route) = self.exact.get(path) {
-            return Some(Found::literally(route));
+    /// Counts what a regular expression of a condition takes.
+    pub fn weigh(&mut self, bytes: usize) {
+        self.regex_bytes = self.regex_bytes.saturating_add(bytes);
+    }
+
+    fn find(&self, head: &Head<'_>) -> Option<Found> {
+        let longest = match self.compares_values {
+            true => head.path.len().max(MAX_REGEX_VALUE_BYTES),
+            false => head.path.len(),
+        };
+        let found = match self.regex_bytes.saturating_mul(longest) > LIGHT {
+            true => knarr_tasks::heavy(|| self.find_rule(head)),
+            false => self.find_rule(head),
+        };
+        found.or_else(|| self.fallback.as_ref().map(Found::literally))
+    }
+
+    fn find_rule(&self, head: &Head<'_>) -> Option<Found> {
+        let first = |rules: &Vec<Rule>| -> Option<Arc<Route>> {
+            let mut rules = rules.iter();
+            let rule = rules.find(|rule| rule.conditions.hold(head))?;
+            Some(rule.route.clone())
+        };
+        if let Some(route) = self.exact.get(head.path).and_then(first) {
+            return Some(Found::literally(&route));
         }
         // Whoever has regular expressions wants no such paths.
-        if !self.regex.is_empty() && path.len() > MAX_REGEX_PATH_BYTES {
+        if !self.regex.is_empty() && head.path.len() > MAX_REGEX_PATH_BYTES {
             return None;
         }
-        for (regex, route) in &self.regex {
-            if let Some(captures) = regex.captures(path) {
-                let target = route.options.rewrite_target.as_ref();
+        for (regex, rule) in &self.regex {
+            if let Some(captures) = regex.captures(head.path)
+                && rule.conditions.hold(head)
+            {
+                let target = rule.route.options.rewrite_target.as_ref();
                 let rewritten = target.map(|target| expand(target, &captures));
                 return Some(Found {
-                    route: route.clone(),
+                    route: rule.route.clone(),
                     rewritten,
+                    prefix: None,
                 });
             }
         }
-        let route = path::prefixes(path, self.longest_prefix).find_map(|p| self.prefix.get(p))?;
-        Some(Found::literally(route))
+        path::prefixes(head.path, self.longest_prefix).find_map(|prefix| {
+            let route = self.prefix.get(prefix).and_then(first)?;
+            Some(Found {
+                prefix: Some(prefix.to_owned()),
+                ..Found::literally(&route)
+            })
+        })
     }
+}
+
+fn insert(rules: &mut Vec<Rule>, rule: Rule) {
+    let own = rule.conditions.rank();
+    let at = rules.partition_point(|other| other.conditions.rank() >= own);
+    rules.insert(at, rule);
 }
 
 impl Found {
@@ -129,6 +209,7 @@ impl Found {
         Self {
             rewritten: route.options.rewrite_target.clone(),
             route: route.clone(),
+            prefix: None,
         }
     }
 }
@@ -156,145 +237,72 @@ fn expand(target: &str, captures: &Captures<'_>) -> String {
     path
 }
 
-impl Table {
-    /// The rules of a host: `a.example.com`, `*.example.com`, or the empty one for all others.
-    pub fn host(&mut self, name: &str) -> &mut Host {
-        self.hosts.entry(name.to_owned()).or_default()
+impl Site {
+    /// That of a listener, with what clients are shown.
+    pub fn listener(certificates: Vec<Arc<CertifiedKey>>) -> Self {
+        Self {
+            certificates,
+            isolated: true,
+            ..Self::default()
+        }
     }
 
-    /// The route of a request: `host` in lower case without a port, `path` as [`path::normalize`] makes it.
-    pub fn find(&self, host: &str, path: &str) -> Option<Found> {
-        let own = self.hosts.get(host).or_else(|| {
-            let (_, parent) = host.split_once('.')?;
-            self.hosts.get(&format!("*.{parent}"))
+    /// The rules of a host: `a.example.com`, `*.example.com`, or the empty one for all others.
+    pub fn host(&mut self, pattern: &str) -> &mut Host {
+        let key = hosts::key(pattern).to_owned();
+        self.hosts.entry(key).or_default()
+    }
+
+    fn find(&self, host: &str, head: &Head<'_>) -> Option<Found> {
+        hosts::keys(host).find_map(|key| self.hosts.get(key)?.find(head))
+    }
+}
+
+impl Table {
+    /// Adds what a pattern of hosts is for. Of two for one pattern the first decides.
+    pub fn add(&mut self, pattern: &str, site: Arc<Site>) {
+        let key = hosts::key(pattern).to_owned();
+        self.sites.entry(key).or_default().push(site);
+    }
+
+    /// The sites that decide on a host's requests: one, or those for all hosts.
+    pub fn sites(&self, host: &str) -> &[Arc<Site>] {
+        let mut own = hosts::keys(host).filter_map(|key| {
+            let sites = self.sites.get(key)?;
+            let many = hosts::is_above_parent(key, host);
+            let first = sites.iter().position(|site| !(site.one_label && many))?;
+            match key.is_empty() {
+                true => Some(sites.as_slice()),
+                // It is somebody's: what he leaves out is nobody else's, under his name and with his cookies.
+                false => sites.get(first..first.saturating_add(1)),
+            }
         });
-        let found = |host: &Host| {
-            let found = host.find(path);
-            found.or_else(|| host.fallback.as_ref().map(Found::literally))
-        };
-        let found = |host: &Host| match host.regex_bytes.saturating_mul(path.len()) > LIGHT {
-            true => knarr_tasks::heavy(|| found(host)),
-            false => found(host),
-        };
-        if let Some(own) = own {
-            // It is somebody's: what he leaves out is nobody else's, under his name and with his cookies.
-            return found(own);
-        }
-        let any = self.hosts.get("").and_then(found);
-        any.or_else(|| self.fallback.as_ref().map(Found::literally))
+        own.next().unwrap_or_default()
+    }
+
+    /// Whether a rule names the host, or a wildcard for it.
+    pub fn names(&self, host: &str) -> bool {
+        hosts::keys(host).any(|key| !key.is_empty() && self.sites.contains_key(key))
+    }
+
+    /// The route of a request: `host` in lower case without a port.
+    pub fn find(&self, host: &str, head: &Head<'_>) -> Option<Found> {
+        let sites = self.sites(host);
+        let found = sites.iter().find_map(|site| site.find(host, head));
+        found.or_else(|| match self.is_for_all(sites) {
+            true => self.fallback.as_ref().map(Found::literally),
+            false => None,
+        })
+    }
+
+    fn is_for_all(&self, sites: &[Arc<Site>]) -> bool {
+        sites.is_empty()
+            || self
+                .sites
+                .get("")
+                .is_some_and(|all| std::ptr::eq(all.as_slice(), sites))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn route(service: &str, rewrite: Option<&str>) -> Arc<Route> {
-        Arc::new(Route {
-            namespace: "x".to_owned(),
-            backend: BackendRef {
-                namespace: "x".to_owned(),
-                service: service.to_owned(),
-                port: PortRef::Number(80),
-            },
-            options: Arc::new(Options {
-                rewrite_target: rewrite.map(str::to_owned),
-                ..Options::default()
-            }),
-            to_https: false,
-            refused: false,
-        })
-    }
-
-    fn prefix(path: &str) -> Matcher {
-        Matcher::Prefix(path.to_owned())
-    }
-
-    fn found(table: &Table, host: &str, path: &str) -> String {
-        let path = path::normalize(path).expect("a path");
-        table.find(host, &path).map_or("none".to_owned(), |found| {
-            let service = &found.route.backend.service;
-            match found.rewritten {
-                Some(path) => format!("{service} {path}"),
-                None => service.clone(),
-            }
-        })
-    }
-
-    #[test]
-    fn hosts_and_paths() {
-        let mut table = Table::default();
-        let host = table.host("a.example.com");
-        host.add(prefix(""), route("root", None));
-        host.add(prefix("/foo"), route("foo", None));
-        host.add(prefix("/foo/bar"), route("bar", None));
-        host.add(Matcher::Exact("/foo".to_owned()), route("exact", None));
-        table
-            .host("*.example.com")
-            .add(prefix("/w"), route("wild", None));
-        table.host("b.example.com").fallback = Some(route("default-b", None));
-        table.host("").add(prefix("/any"), route("any", None));
-        let cases = [
-            ("a.example.com", "/", "root"),
-            ("a.example.com", "/foo", "exact"),
-            ("a.example.com", "/foo/", "foo"),
-            ("a.example.com", "/foobar", "root"),
-            ("a.example.com", "/foo/bar/x", "bar"),
-            ("a.example.com", "/x/../foo/bar", "bar"),
-            ("a.example.com", "/any", "root"),
-            ("c.example.com", "/w", "wild"),
-            // One label, and only where no exact host is.
-            ("c.d.example.com", "/w", "none"),
-            ("example.com", "/w", "none"),
-            ("b.example.com", "/w", "default-b"),
-            ("c.example.com", "/any", "none"),
-            ("elsewhere", "/any/x", "any"),
-            ("elsewhere", "/x", "none"),
-        ];
-        for (host, path, expected) in cases {
-            assert_eq!(found(&table, host, path), expected, "{host}{path}");
-        }
-        table.fallback = Some(route("default", None));
-        assert_eq!(found(&table, "elsewhere", "/x"), "default");
-        // Of a host that somebody has, nobody else gets the rest.
-        assert_eq!(found(&table, "c.example.com", "/x"), "none");
-    }
-
-    #[test]
-    fn rewritten_paths() {
-        let mut table = Table::default();
-        let regex = |text: &str| {
-            let regex = Regex::new(text).expect("an expression");
-            Matcher::Regex(Measured { regex, bytes: 1024 })
-        };
-        let host = table.host("h");
-        host.add(regex("^(?i)/api(/|$)(.*)"), route("api", Some("/$2")));
-        host.add(
-            regex("^(?i)/api/v(.)x(/.*)?$"),
-            route("version", Some("/v$1x$")),
-        );
-        host.add(prefix("/old"), route("old", Some("/new")));
-        let cases = [
-            ("/api", "api /"),
-            ("/API/a/b", "api /a/b"),
-            ("/apix", "none"),
-            ("/api/v1x", "version /v1x$"),
-            ("/old/a", "old /new"),
-        ];
-        for (path, expected) in cases {
-            assert_eq!(found(&table, "h", path), expected, "{path}");
-        }
-        let bomb = format!("/{}", "$1".repeat(100_000));
-        table
-            .host("b")
-            .add(regex("^(?i)/(.*)$"), route("bomb", Some(&bomb)));
-        let path = |length: usize| format!("/{}", "a".repeat(length));
-        assert!(
-            table.find("b", &path(8_000)).is_none(),
-            "too long to be compared"
-        );
-        let found = table.find("b", &path(2_000)).expect("a route");
-        let length = found.rewritten.expect("a path").len();
-        assert!(length < 2 * MAX_PATH_BYTES, "{length}");
-    }
-}
+mod tests;

@@ -1,6 +1,6 @@
 //! A request: which route it takes, whether it may, and what is answered if it goes nowhere.
 
-use std::net::Ipv6Addr;
+use std::{net::Ipv6Addr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header, uri::Authority};
@@ -8,11 +8,14 @@ use hyper::body::{Body, Incoming};
 
 use crate::{
     answer::Refusal,
-    body::Answer,
+    body::{self, Answer},
+    conditions::Head,
     connection::{Client, Connection},
+    filters::Seen,
     forward::{Asked, Forwarder},
     headers, path,
-    routes::{Found, Table},
+    routes::Found,
+    tables::Tables,
 };
 
 /// The port of `https://` URLs that name none.
@@ -20,7 +23,7 @@ const HTTPS_PORT: u16 = 443;
 
 /// What answers requests.
 pub struct Core {
-    pub table: ArcSwap<Table>,
+    pub tables: Arc<ArcSwap<Tables>>,
     pub forwarder: Forwarder,
     pub https_port: u16,
 }
@@ -32,11 +35,15 @@ impl Core {
         request: Request<Incoming>,
         connection: &Connection,
     ) -> Response<Answer> {
+        let grpc = is_grpc(request.headers());
         match self.try_handle(request, connection).await {
             Ok(response) => response,
             Err(refusal) => {
                 tracing::debug!(client = %connection.client.address, ?refusal, "request not passed on");
-                refusal.response()
+                match grpc {
+                    true => refusal.grpc_response(),
+                    false => refusal.response(),
+                }
             }
         }
     }
@@ -53,25 +60,60 @@ impl Core {
         let host = host(&authority);
         let path = path::normalize(request.uri().path())
             .ok_or(Refusal::Malformed("the path is not usable"))?;
-        let found = self
-            .table
-            .load()
-            .find(&host, &path)
-            .ok_or(Refusal::NoRule)?;
+        let found = self.find(&request, connection, &host, &path)?;
         self.may_pass(&request, connection.client, &found)?;
         self.redirect(&request, connection.client, &host, &path, &found)?;
         let limit = found.route.options.body_bytes;
         if limit.is_some_and(|limit| request.body().size_hint().lower() > limit) {
             return Err(Refusal::TooLong);
         }
-        let authority = HeaderValue::from_str(authority.as_str())
+        let shown = HeaderValue::from_str(authority.as_str())
             .map_err(|_| Refusal::Malformed("the host is not usable"))?;
+        let uri = request.uri().clone();
         let asked = Asked {
             found: &found,
             connection,
-            authority,
+            authority: shown,
+            seen: Seen {
+                tls: connection.client.tls,
+                port: connection.client.port,
+                host: authority.host(),
+                path: if uri.path().is_empty() {
+                    "/"
+                } else {
+                    uri.path()
+                },
+                query: uri.query(),
+                prefix: found.prefix.as_deref(),
+            },
         };
+        if let Some(response) = answer_here(&request, &asked) {
+            return Ok(response);
+        }
         self.forwarder.forward(request, &asked).await
+    }
+
+    fn find(
+        &self,
+        request: &Request<Incoming>,
+        connection: &Connection,
+        host: &str,
+        path: &str,
+    ) -> Result<Found, Refusal> {
+        let tables = self.tables.load();
+        let served = tables.at(connection.local, connection.client.port);
+        let (_, served) = served.ok_or(Refusal::NoRule)?;
+        let made_for = connection.made_for.as_deref();
+        if made_for.is_some_and(|made_for| served.is_misdirected(made_for, host)) {
+            return Err(Refusal::Misdirected);
+        }
+        let head = Head {
+            path,
+            method: request.method(),
+            headers: request.headers(),
+            query: request.uri().query(),
+        };
+        served.table.find(host, &head).ok_or(Refusal::NoRule)
     }
 
     fn may_pass(
@@ -129,6 +171,34 @@ impl Core {
             _ => Ok(()),
         }
     }
+}
+
+/// What a rule answers itself: a browser that asks beforehand, and whoever is sent elsewhere.
+fn answer_here(request: &Request<Incoming>, asked: &Asked<'_>) -> Option<Response<Answer>> {
+    let filters = &asked.found.route.filters;
+    let cors = filters.cors.as_ref();
+    if let Some(told) = cors.and_then(|cors| cors.preflight(request.method(), request.headers())) {
+        let mut response = Response::new(body::full(""));
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        *response.headers_mut() = told;
+        return Some(response);
+    }
+    let redirect = filters.redirect.as_ref()?;
+    let location = redirect.location(&asked.seen);
+    let mut response = Refusal::Elsewhere(redirect.status, location).response();
+    if let Some(cors) = cors {
+        cors.mark(
+            request.headers().get(header::ORIGIN),
+            response.headers_mut(),
+        );
+    }
+    filters.response.apply(response.headers_mut());
+    Some(response)
+}
+
+fn is_grpc(headers: &http::HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    kind.is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 /// Whom a request is for: there must be one answer to that, or others may read another one.

@@ -72,7 +72,7 @@ pub struct Settings {
     pub extra_sans: Vec<String>,
     /// What Services of type LoadBalancer get, if that is ours to say.
     pub service_lb: Option<service_lb::Config>,
-    /// Where Ingresses are served, if they are.
+    /// Where Ingresses and Gateways are served, if they are.
     pub ingress: Option<knarr_ingress::Config>,
 }
 

@@ -1,4 +1,4 @@
-//! Traffic from outside: what the flags say of load balancers and Ingresses.
+//! Traffic from outside: what the flags say of load balancers, Ingresses and Gateways.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -16,7 +16,7 @@ const VXLAN_PORT: u16 = 8472;
 /// Checks the flags.
 ///
 /// # Errors
-/// A range of addresses that are pods' or Services'; one port for two things.
+/// A range of addresses that are pods' or Services'; one port for two things; an address for Gateways that is none of this machine.
 pub fn check(flags: &Up) -> Result<()> {
     let (http, https) = (
         flags.traffic.ingress_http_port,
@@ -28,6 +28,19 @@ pub fn check(flags: &Up) -> Result<()> {
     for range in &flags.traffic.lb_range {
         check_range(flags, range)?;
     }
+    for address in &flags.traffic.gateway_addresses {
+        check_gateway_address(flags, *address)?;
+    }
+    Ok(())
+}
+
+/// It is to be one of this machine, and nobody else's.
+fn check_gateway_address(flags: &Up, address: IpAddr) -> Result<()> {
+    if let Some(range) = (flags.traffic.lb_range.iter()).find(|range| range.contains(address)) {
+        bail!("--gateway-addresses {address} is in --lb-range {range}");
+    }
+    TcpListener::bind(SocketAddr::new(address, 0))
+        .with_context(|| format!("--gateway-addresses {address} is no address of this machine"))?;
     Ok(())
 }
 
@@ -142,26 +155,34 @@ fn taken(address: SocketAddr, flag: &str) -> Option<String> {
     ))
 }
 
-/// Where this machine serves Ingresses, if that is ours to do.
+/// Where this machine serves Ingresses and Gateways, if that is ours to do.
 pub fn ingress(flags: &Up, node: &node::Settings) -> Option<knarr_ingress::Config> {
     let traffic = &flags.traffic;
-    traffic.ingress.then(|| knarr_ingress::Config {
-        http_port: traffic.ingress_http_port,
-        https_port: traffic.ingress_https_port,
+    let served = traffic.ingress || traffic.gateway_api;
+    let ports = (traffic.ingress_http_port, traffic.ingress_https_port);
+    served.then(|| knarr_ingress::Config {
+        ingresses: traffic.ingress.then_some(ports),
+        gateways: traffic.gateway_api,
+        gateway_addresses: traffic.gateway_addresses.clone(),
         addresses: node.ips.clone(),
     })
 }
 
-/// Serves Ingresses on this machine.
+/// Serves Ingresses and Gateways on this machine.
 pub fn start_ingress(
     config: knarr_ingress::Config,
     clients: &dyn Clients,
     tasks: &Tasks,
 ) -> Result<()> {
     let token = tasks.token().child_token();
-    let client = clients.as_user("system:knarr:ingress", &["system:authenticated"]);
-    let informers = Informers::new(client.clone(), token.clone());
-    let ingress = Ingress::new(config, client, &informers).context("Ingresses")?;
+    let of = |user: &str| {
+        let client = clients.as_user(user, &["system:authenticated"]);
+        let informers = Informers::new(client.clone(), token.clone());
+        (client, informers)
+    };
+    let (client, informers) = of("system:knarr:ingress");
+    let for_gateways = of("system:knarr:gateway");
+    let ingress = Ingress::new(config, client, &informers, for_gateways).context("Ingresses")?;
     tasks.keep("Ingresses", ingress.run(token));
     Ok(())
 }

@@ -27,6 +27,7 @@ mod dual_stack;
 mod evictions;
 mod example;
 mod foreign_runtime;
+mod gateway;
 mod identity;
 mod images;
 mod ingress;

@@ -106,8 +106,8 @@ pub const DEEP: &[(&str, usize, &str)] = &[
     ("crates/devices/src", 9, "a search over pools over devices"),
     (
         "crates/ingress/src",
-        8,
-        "a connection passes listener, router and backend",
+        11,
+        "a connection passes listener, router and backend, whose rules are made of what objects say",
     ),
     (
         "crates/knarr/src",

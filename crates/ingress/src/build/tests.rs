@@ -1,6 +1,8 @@
+use http::{HeaderMap, Method};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::{conditions::Head, regexes::Regexes, routes::Found};
 
 /// An Ingress `NAMESPACE/NAME`, the older the smaller its day.
 fn ingress(key: &str, day: u8, annotations: Value, spec: Value) -> Arc<Ingress> {
@@ -21,15 +23,30 @@ fn rule(host: &str, path: &str, service: &str) -> Value {
 }
 
 fn built(ingresses: Vec<Arc<Ingress>>) -> Built {
-    build(ingresses, &mut Regexes::default(), |_| {
-        Err("there is none".to_owned())
-    })
+    build(
+        ingresses,
+        Vec::new(),
+        &mut Taking::new(&mut Regexes::default()),
+        |_| Err("there is none".to_owned()),
+    )
+}
+
+fn find(built: &Built, host: &str, path: &str) -> Option<Found> {
+    let headers = HeaderMap::new();
+    let head = Head {
+        path,
+        method: &Method::GET,
+        headers: &headers,
+        query: None,
+    };
+    built.table.find(host, &head)
 }
 
 fn service(built: &Built, host: &str, path: &str) -> String {
-    let found = built.table.find(host, path);
+    let found = find(built, host, path);
     found.map_or("none".to_owned(), |found| {
-        format!("{}/{}", found.route.namespace, found.route.backend.service)
+        let services = found.route.targets.services();
+        format!("{}/{}", found.route.namespace, services.join(","))
     })
 }
 
@@ -145,7 +162,7 @@ fn what_is_not_understood() {
     ]}}]});
     let resource = ingress("a/r", 1, json!({}), resource);
     let made = built(vec![guarded, resource]);
-    let found = made.table.find("h", "/").expect("a route");
+    let found = find(&made, "h", "/").expect("a route");
     assert!(found.route.refused);
     assert_eq!(
         problems(&made, "a/i"),
@@ -187,7 +204,7 @@ fn expressions_are_bounded() {
 fn redirects_to_https_are_for_hosts_with_tls() {
     let tls = json!({"tls": [{"hosts": ["h"], "secretName": "s"}], "rules": [rule("h", "/", "a"), rule("g", "/", "a")]});
     let made = built(vec![ingress("a/i", 1, json!({}), tls)]);
-    let to_https = |host: &str| made.table.find(host, "/").expect("a route").route.to_https;
+    let to_https = |host: &str| find(&made, host, "/").expect("a route").route.to_https;
     assert!(to_https("h"));
     assert!(!to_https("g"));
     assert_eq!(problems(&made, "a/i"), ["Secret s: there is none"]);
@@ -221,9 +238,13 @@ fn below(wildcard: u8, host: u8, annotations: Value) -> Built {
     let provider = rustls::crypto::ring::default_provider();
     let key = CertifiedKey::from_der(vec![made.cert.der().clone()], key.into(), &provider);
     let key = Arc::new(key.expect("a key"));
-    build(vec![wide, own, other], &mut Regexes::default(), |_| {
-        Ok(key.clone())
-    })
+    let ingresses = vec![wide, own, other];
+    build(
+        ingresses,
+        Vec::new(),
+        &mut Taking::new(&mut Regexes::default()),
+        |_| Ok(key.clone()),
+    )
 }
 
 #[test]
@@ -254,4 +275,45 @@ fn a_host_is_not_shown_with_another_namespaces_wildcard() {
     let made = below(1, 2, json!({"ingress.knarr.dev/share-host": "true"}));
     assert_eq!(service(&made, "login.corp.example", "/"), "b/phish");
     assert!(made.certificates.get("login.corp.example").is_some());
+}
+
+#[test]
+fn hosts_that_are_gateways() {
+    let claim = |day: u8, namespace: &str, host: &str| Claim {
+        created: format!("2030-01-{day:02}T00:00:00Z").parse().ok(),
+        namespace: namespace.to_owned(),
+        host: host.to_owned(),
+    };
+    let claims = vec![
+        claim(3, "g", "late.example"),
+        claim(1, "g", "*.corp.example"),
+        claim(1, "a", "mine.example"),
+    ];
+    let rules = json!({"rules": [
+        rule("x.y.corp.example", "/", "phish"), rule("corp.example", "/", "own"),
+        rule("late.example", "/", "first"), rule("mine.example", "/", "mine"),
+    ]});
+    let ingresses = vec![ingress("a/i", 2, json!({}), rules)];
+    let mut regexes = Regexes::default();
+    let made = build(ingresses, claims, &mut Taking::new(&mut regexes), |_| {
+        Err("there is none".to_owned())
+    });
+    let cases = [
+        ("x.y.corp.example", "none"),
+        ("corp.example", "a/own"),
+        ("late.example", "a/first"),
+        ("mine.example", "a/mine"),
+    ];
+    for (host, expected) in cases {
+        assert_eq!(service(&made, host, "/"), expected, "{host}");
+    }
+    assert_eq!(
+        problems(&made, "a/i"),
+        [
+            "the host x.y.corp.example is below *.corp.example, which is an older Gateway's or route's of another namespace"
+        ]
+    );
+    let mut owned: Vec<&str> = made.owners.keys().map(String::as_str).collect();
+    owned.sort_unstable();
+    assert_eq!(owned, ["corp.example", "late.example"]);
 }

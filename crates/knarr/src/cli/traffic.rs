@@ -1,5 +1,7 @@
 //! What `up` is told of traffic from outside.
 
+use std::net::IpAddr;
+
 use clap::Args;
 use knarr_controllers::service_lb::Pool;
 
@@ -43,4 +45,18 @@ pub struct TrafficFlags {
         value_parser = clap::value_parser!(u16).range(1..)
     )]
     pub ingress_https_port: u16,
+
+    /// Serve Gateways of class knarr, with their HTTPRoutes and GRPCRoutes, on every address of this machine. The Gateway API's
+    /// definitions are installed where there are none
+    #[arg(long, value_name = "BOOL", default_value_t = false, num_args = 0..=1, default_missing_value = "true", action = clap::ArgAction::Set, hide_possible_values = true)]
+    pub gateway_api: bool,
+
+    /// Addresses of this machine for one Gateway each, beside the others' [default: Gateways share the node's addresses, by hosts]
+    #[arg(
+        long,
+        value_name = "ADDRESSES",
+        value_delimiter = ',',
+        requires = "gateway_api"
+    )]
+    pub gateway_addresses: Vec<IpAddr>,
 }

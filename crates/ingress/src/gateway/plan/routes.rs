@@ -1,0 +1,140 @@
+//! Puts routes where they are attached.
+
+use std::collections::BTreeSet;
+
+use super::{Plan, attach::Facts};
+use crate::{
+    build::Key,
+    gateway::{
+        compiled::{self, Compiled},
+        listeners::{self, Hearing},
+        said::{Said, Status, Subject, Why, whether},
+        types::ParentRef,
+        world::{Lookups, World, age},
+    },
+    regexes::Taking,
+    tables::Place,
+};
+
+/// Adds all routes. The oldest come first: of two rules that ask for the same, theirs decides.
+pub fn add(
+    plan: &mut Plan,
+    hearings: &mut [Hearing],
+    world: &World,
+    lookups: &impl Lookups,
+    regexes: &mut Taking<'_>,
+) {
+    let mut http = world.http_routes.clone();
+    http.sort_by_cached_key(|route| age(&route.metadata));
+    for route in &http {
+        let hosts = hosts(&route.spec.hostnames);
+        let facts = Facts {
+            kind: "HTTPRoute",
+            meta: &route.metadata,
+            parents: &route.spec.parent_refs,
+            hosts: &hosts,
+        };
+        let subject = Subject::HttpRoute(Key::of(&**route));
+        let compile = || compiled::http(route, &hosts, world, lookups, regexes);
+        attach(plan, hearings, lookups, (facts, subject), compile);
+    }
+    let mut grpc = world.grpc_routes.clone();
+    grpc.sort_by_cached_key(|route| age(&route.metadata));
+    for route in &grpc {
+        let hosts = hosts(&route.spec.hostnames);
+        let facts = Facts {
+            kind: "GRPCRoute",
+            meta: &route.metadata,
+            parents: &route.spec.parent_refs,
+            hosts: &hosts,
+        };
+        let subject = Subject::GrpcRoute(Key::of(&**route));
+        let compile = || compiled::grpc(route, &hosts, world, lookups, regexes);
+        attach(plan, hearings, lookups, (facts, subject), compile);
+    }
+}
+
+/// In small letters, each once; one empty one of all.
+fn hosts(names: &[String]) -> Vec<String> {
+    let mut hosts: Vec<String> = names.iter().map(|name| name.to_ascii_lowercase()).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    match hosts.is_empty() {
+        true => vec![String::new()],
+        false => hosts,
+    }
+}
+
+fn attach(
+    plan: &mut Plan,
+    hearings: &mut [Hearing],
+    lookups: &impl Lookups,
+    (facts, subject): (Facts<'_>, Subject),
+    compile: impl FnOnce() -> Compiled,
+) {
+    let parents = facts.parents.iter();
+    let ours: Vec<(&ParentRef, usize)> = parents
+        .filter_map(|parent| Some((parent, facts.gateway(parent, hearings)?)))
+        .collect();
+    let going = facts.meta.deletion_timestamp.is_some();
+    // A status that names none of ours tells that there is none any more.
+    if ours.is_empty() || going {
+        let parents = Vec::new();
+        return plan.say(subject, facts.meta, Status::Route { parents });
+    }
+    let compiled = compile();
+    let mut added = BTreeSet::new();
+    let mut told = Vec::with_capacity(ours.len());
+    for (parent, at) in ours {
+        let Some(hearing) = hearings.get_mut(at) else {
+            continue;
+        };
+        let joined = facts.join(parent, hearing, lookups);
+        let joined = joined.and_then(|joined| match &compiled.refused {
+            Some(why) => Err(why.clone()),
+            None => Ok(joined),
+        });
+        let accepted = joined.map(|joined| {
+            for at in joined {
+                place(plan, hearing, at, (&facts, &compiled), &mut added);
+            }
+        });
+        told.push((parent.clone(), conditions(accepted, &compiled)));
+    }
+    plan.say(subject, facts.meta, Status::Route { parents: told });
+}
+
+fn conditions(accepted: Result<(), Why>, compiled: &Compiled) -> Vec<Said> {
+    vec![
+        whether("Accepted", "Accepted", accepted),
+        whether("ResolvedRefs", "ResolvedRefs", compiled.resolved.clone()),
+    ]
+}
+
+/// Adds a route's rules to a listener, once to each of its places.
+fn place(
+    plan: &mut Plan,
+    hearing: &mut Hearing,
+    at: usize,
+    (facts, compiled): (&Facts<'_>, &Compiled),
+    added: &mut BTreeSet<(Place, String, String)>,
+) {
+    let own = (None, 0, hearing.key.to_string());
+    let Some(listener) = hearing.listeners.get_mut(at) else {
+        return;
+    };
+    if added.insert(((own.0, own.1), own.2, listener.name.clone())) {
+        listener.attached = listener.attached.saturating_add(1);
+    }
+    for address in listeners::addresses(&hearing.given) {
+        let place = (address, listener.port);
+        for host in facts.hosts_of(listener) {
+            let key = (place, listener.pattern.clone(), host.clone());
+            if let Some(site) = plan.site(place, &listener.pattern)
+                && added.insert(key)
+            {
+                compiled.add_to(site.host(host));
+            }
+        }
+    }
+}
