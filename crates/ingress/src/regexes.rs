@@ -120,6 +120,8 @@ impl Drop for Taking<'_> {
 }
 
 fn compile(text: &str, form: Form) -> Option<Measured> {
+    // By itself, too: a bracket too many would end the one that it is put into.
+    regex_is_one(text)?;
     let (text, any_case) = match form {
         Form::Beginning => (format!("^(?:{text})"), true),
         Form::Whole => (format!("^(?:{text})$"), false),
@@ -132,6 +134,15 @@ fn compile(text: &str, form: Form) -> Option<Measured> {
             .build();
         regex.ok().map(|regex| Measured { regex, bytes })
     })
+}
+
+fn regex_is_one(text: &str) -> Option<()> {
+    let most = STEPS_BYTES.into_iter().max()?;
+    RegexBuilder::new(text)
+        .size_limit(most)
+        .build()
+        .is_ok()
+        .then_some(())
 }
 
 #[cfg(test)]
@@ -150,7 +161,7 @@ mod tests {
         assert!(whole.regex.is_match("/api") && !whole.regex.is_match("/API"));
         assert!(!whole.regex.is_match("/api/x"));
         let huge = "/(?-i:[ab]*a[ab]{100000})";
-        for text in ["/(", huge] {
+        for text in ["/(", "/a)|(?:.*", huge] {
             let taken = taking.take("a", "h", text, Form::Beginning);
             assert_eq!(taken.err(), Some(Problem::Unusable));
         }
