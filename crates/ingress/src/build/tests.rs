@@ -317,3 +317,14 @@ fn hosts_that_are_gateways() {
     owned.sort_unstable();
     assert_eq!(owned, ["corp.example", "late.example"]);
 }
+
+#[test]
+fn backends_that_speak_another_protocol() {
+    for (protocol, h2c) in [("GRPC", true), ("HTTP", false)] {
+        let annotations = json!({"nginx.ingress.kubernetes.io/backend-protocol": protocol});
+        let spec = json!({"rules": [rule("h", "/", "web")]});
+        let made = built(vec![ingress("a/i", 1, annotations, spec)]);
+        let route = find(&made, "h", "/").expect("a route").route;
+        assert_eq!(route.targets.next().map(|target| target.h2c), Some(h2c));
+    }
+}

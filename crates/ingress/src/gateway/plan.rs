@@ -11,6 +11,7 @@ use std::{
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use self::routes::Theirs;
 use super::{
     addresses,
     listeners::{self, Hearing},
@@ -66,7 +67,8 @@ pub fn plan(
     });
     let mut hearings = listeners::hear(gateways.collect(), world, places, owners, lookups);
     plan.open(&hearings);
-    routes::add(&mut plan, &mut hearings, world, lookups, regexes);
+    let theirs = Theirs { places, owners };
+    routes::add(&mut plan, &mut hearings, (world, theirs), lookups, regexes);
     for hearing in &hearings {
         let subject = Subject::Gateway(hearing.key.clone());
         let status = statuses::gateway(hearing);

@@ -38,9 +38,14 @@ impl World {
             .collect()
     }
 
-    /// Gateways of those classes, the oldest first.
+    /// Gateways of those classes that are accepted, the oldest first.
     pub fn our_gateways(&self) -> Vec<Arc<Gateway>> {
-        let classes = self.our_classes();
+        let mut classes = self.our_classes();
+        for class in &self.classes {
+            if class.spec.parameters_ref.is_some() {
+                classes.remove(class.metadata.name.as_deref().unwrap_or_default());
+            }
+        }
         let mut ours: Vec<_> = (self.gateways.iter())
             .filter(|gateway| classes.contains(&*gateway.spec.gateway_class_name))
             .filter(|gateway| gateway.metadata.deletion_timestamp.is_none())

@@ -10,17 +10,39 @@ use crate::{
         listeners::{self, Hearing},
         said::{Said, Status, Subject, Why, whether},
         types::ParentRef,
-        world::{Lookups, World, age},
+        world::{Lookups, Owners, Places, World, age},
     },
     regexes::Taking,
     tables::Place,
 };
 
+/// What is of Ingresses.
+#[derive(Clone, Copy)]
+pub struct Theirs<'p> {
+    pub places: &'p Places,
+    pub owners: &'p Owners,
+}
+
+impl Theirs<'_> {
+    /// A host of a route that is an Ingress' where a listener for all hosts is.
+    fn host<'f>(self, hearing: &Hearing, at: usize, facts: &Facts<'f>) -> Option<&'f String> {
+        let (http, https) = self.places.ingresses?;
+        let listener = hearing.listeners.get(at)?;
+        let beside = [http, https].contains(&listener.port)
+            && listeners::addresses(&hearing.given).any(|address| address.is_none());
+        let namespace = facts.meta.namespace.as_ref();
+        facts.hosts_of(listener).find(|host| {
+            let owner = self.owners.get(*host);
+            beside && owner.is_some() && owner != namespace
+        })
+    }
+}
+
 /// Adds all routes. The oldest come first: of two rules that ask for the same, theirs decides.
 pub fn add(
     plan: &mut Plan,
     hearings: &mut [Hearing],
-    world: &World,
+    (world, theirs): (&World, Theirs<'_>),
     lookups: &impl Lookups,
     regexes: &mut Taking<'_>,
 ) {
@@ -36,7 +58,7 @@ pub fn add(
         };
         let subject = Subject::HttpRoute(Key::of(&**route));
         let compile = || compiled::http(route, &hosts, world, lookups, regexes);
-        attach(plan, hearings, lookups, (facts, subject), compile);
+        attach(plan, hearings, (lookups, theirs), (facts, subject), compile);
     }
     let mut grpc = world.grpc_routes.clone();
     grpc.sort_by_cached_key(|route| age(&route.metadata));
@@ -50,7 +72,7 @@ pub fn add(
         };
         let subject = Subject::GrpcRoute(Key::of(&**route));
         let compile = || compiled::grpc(route, &hosts, world, lookups, regexes);
-        attach(plan, hearings, lookups, (facts, subject), compile);
+        attach(plan, hearings, (lookups, theirs), (facts, subject), compile);
     }
 }
 
@@ -68,7 +90,7 @@ fn hosts(names: &[String]) -> Vec<String> {
 fn attach(
     plan: &mut Plan,
     hearings: &mut [Hearing],
-    lookups: &impl Lookups,
+    (lookups, theirs): (&impl Lookups, Theirs<'_>),
     (facts, subject): (Facts<'_>, Subject),
     compile: impl FnOnce() -> Compiled,
 ) {
@@ -94,12 +116,20 @@ fn attach(
             Some(why) => Err(why.clone()),
             None => Ok(joined),
         });
+        let mut message = String::new();
         let accepted = joined.map(|joined| {
             for at in joined {
                 place(plan, hearing, at, (&facts, &compiled), &mut added);
+                if let Some(host) = theirs.host(hearing, at, &facts) {
+                    message = format!("{host} is an older Ingress' of another namespace there");
+                }
             }
         });
-        told.push((parent.clone(), conditions(accepted, &compiled)));
+        let mut conditions = conditions(accepted, &compiled);
+        if let Some(accepted) = conditions.first_mut().filter(|_| !message.is_empty()) {
+            accepted.message = message;
+        }
+        told.push((parent.clone(), conditions));
     }
     plan.say(subject, facts.meta, Status::Route { parents: told });
 }

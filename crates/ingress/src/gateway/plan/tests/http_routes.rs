@@ -271,3 +271,30 @@ fn calls_by_service_method_and_header() {
     let found = table.sites("h")[0].isolated;
     assert!(found);
 }
+
+#[test]
+fn a_host_that_is_an_ingress_is_told() {
+    let mut spec = to("g", "web");
+    spec["hostnames"] = json!(["ingress.example", "own.example"]);
+    let mut scene = Scene::new()
+        .gateway(
+            "g/g",
+            json!([http_listener(json!({"allowedRoutes": all()}))]),
+        )
+        .http_route("a/r", spec);
+    let message = |scene: &mut Scene| {
+        let plan = scene.plan();
+        let status = &plan.statuses[&Subject::HttpRoute(key("a/r"))].status;
+        let Status::Route { parents } = status else {
+            panic!("{status:?}")
+        };
+        parents[0].1[0].message.clone()
+    };
+    scene.owners = [("ingress.example".to_owned(), "a".to_owned())].into();
+    assert_eq!(message(&mut scene), "");
+    scene.owners = [("ingress.example".to_owned(), "b".to_owned())].into();
+    assert_eq!(
+        message(&mut scene),
+        "ingress.example is an older Ingress' of another namespace there"
+    );
+}

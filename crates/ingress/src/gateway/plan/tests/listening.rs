@@ -184,7 +184,7 @@ fn a_gateway_is_accepted_with_its_listeners() {
 
 #[test]
 fn classes() {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new().gateway("g/g", json!([http_listener(json!({}))]));
     let mut class = (*scene.world.classes[0]).clone();
     class.spec.parameters_ref = Some(json!({"kind": "X"}));
     scene.world.classes = vec![Arc::new(class)];
@@ -197,6 +197,8 @@ fn classes() {
         told_of(&scene.plan()),
         "!Accepted=InvalidParameters !SupportedVersion=UnsupportedVersion"
     );
+    // Nobody's as long as the class is not accepted.
+    assert!(scene.plan().places.is_empty());
     assert_eq!(told_of(&Scene::new().plan()), "Accepted SupportedVersion");
     // Gateways of other classes are others'.
     let mut scene = Scene::new().gateway("g/g", json!([http_listener(json!({}))]));
