@@ -107,7 +107,8 @@ pub(super) fn conditions(pod: &Value) -> Option<Value> {
 
 pub(super) fn cells(pod: &Value, now: &Now) -> Vec<Value> {
     let summary = summarize(pod);
-    let restarts = match summary.last_restart {
+    let last_restart = summary.last_restart.filter(|_| summary.restarts != 0);
+    let restarts = match last_restart {
         Some(at) => format!("{} ({} ago)", summary.restarts, now.since_seconds(at)),
         None => summary.restarts.to_string(),
     };
@@ -244,6 +245,7 @@ fn add_init(pod: &Value, status: &Value, summary: &mut Summary) -> (bool, (i64, 
 
 fn add_containers(status: &Value, conditions: &[Value], summary: &mut Summary) {
     let mut running = false;
+    let mut failed = None;
     for container in list_at(status, &["containerStatuses"]).iter().rev() {
         summary.restarts += i64_at(container, &["restartCount"]).unwrap_or_default();
         summary.last_restart = summary.last_restart.max(last_termination(container));
@@ -254,19 +256,23 @@ fn add_containers(status: &Value, conditions: &[Value], summary: &mut Summary) {
             reason.clone_into(&mut summary.reason);
         } else if let Some(terminated) = state(container, "terminated") {
             summary.reason = termination("", terminated);
+            if i64_at(terminated, &["exitCode"]).unwrap_or_default() != 0 {
+                failed = Some(summary.reason.clone());
+            }
         } else if bool_at(container, &["ready"]) && state(container, "running").is_some() {
             running = true;
             summary.ready += 1;
         }
     }
-    // One container is done while another runs: the pod runs.
-    if summary.reason == "Completed" && running {
-        let reason = if is_true(conditions, "Ready") {
-            "Running"
-        } else {
-            "NotReady"
-        };
-        reason.clone_into(&mut summary.reason);
+    // One container is done; others may run, or have failed.
+    if summary.reason == "Completed" {
+        if running && is_true(conditions, "Ready") {
+            "Running".clone_into(&mut summary.reason);
+        } else if let Some(failed) = failed {
+            summary.reason = failed;
+        } else if running {
+            "NotReady".clone_into(&mut summary.reason);
+        }
     }
 }
 

@@ -649,6 +649,20 @@ fn rows() {
                 {"name": "c", "state": terminated(0, "Completed")}, {"name": "d", "ready": true, "state": running}]}),
         ),
         (
+            "half-failed",
+            2,
+            0,
+            json!({"phase": "Failed", "containerStatuses": [
+                {"name": "c", "state": terminated(0, "Completed")}, {"name": "d", "state": terminated(1, "Error")}]}),
+        ),
+        (
+            "never-restarted",
+            1,
+            0,
+            json!({"phase": "Running", "containerStatuses": [{"name": "c", "restartCount": 0, "state": waiting("RunContainerError"),
+                "lastState": {"terminated": {"finishedAt": "2025-12-31T23:59:50Z"}}}]}),
+        ),
+        (
             "exit-code",
             1,
             0,
@@ -729,6 +743,8 @@ fn rows() {
         completed | 0/1 | Completed | 0 | 120m | <none> | n1 | <none> | <none>
         half-done | 1/2 | NotReady | 0 | 120m | <none> | n1 | <none> | <none>
         half-done-ready | 1/2 | Running | 0 | 120m | <none> | n1 | <none> | <none>
+        half-failed | 0/2 | Error | 0 | 120m | <none> | n1 | <none> | <none>
+        never-restarted | 0/1 | RunContainerError | 0 | 120m | <none> | n1 | <none> | <none>
         exit-code | 0/1 | ExitCode:3 | 0 | 120m | <none> | n1 | <none> | <none>
         init-running | 0/1 | Init:1/2 | 0 | 120m | <none> | n1 | <none> | <none>
         init-failed | 0/1 | Init:Error | 2 (10s ago) | 120m | <none> | n1 | <none> | <none>
