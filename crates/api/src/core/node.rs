@@ -207,6 +207,13 @@ impl Strategy for Node {
 
     fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let info = |field| str_at(object, &["status", "nodeInfo", field]);
+        let mut kernel = match info("kernelVersion") {
+            "" => "<unknown>".to_owned(),
+            version => version.to_owned(),
+        };
+        if !info("architecture").is_empty() {
+            kernel += &format!(" ({})", info("architecture"));
+        }
         vec![
             table::name(object),
             status(object).into(),
@@ -216,7 +223,7 @@ impl Strategy for Node {
             address(object, "InternalIP"),
             address(object, "ExternalIP"),
             table::or(info("osImage"), "<unknown>"),
-            table::or(info("kernelVersion"), "<unknown>"),
+            kernel.into(),
             table::or(info("containerRuntimeVersion"), "<unknown>"),
         ]
     }

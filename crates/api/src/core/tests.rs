@@ -160,7 +160,7 @@ fn nodes() {
                 "capacity": {"cpu": "2000m", "memory": "1048576Ki"},
                 "conditions": [{"type": "Ready", "status": "True"}],
                 "addresses": [{"type": "InternalIP", "address": "10.0.0.1"}],
-                "nodeInfo": {"kubeletVersion": "v1.35.0"},
+                "nodeInfo": {"kubeletVersion": "v1.35.0", "kernelVersion": "6.1.0", "architecture": "arm64"},
             },
         }),
     );
@@ -168,7 +168,7 @@ fn nodes() {
         object["status"]["allocatable"],
         json!({"cpu": "2", "memory": "1Gi"})
     );
-    expect!["n1 | Ready,SchedulingDisabled | control-plane,x | <unknown> | v1.35.0 | 10.0.0.1 | <none> | <unknown> | <unknown> | <unknown>"].assert_eq(&row(kind, &object, NOW));
+    expect!["n1 | Ready,SchedulingDisabled | control-plane,x | <unknown> | v1.35.0 | 10.0.0.1 | <none> | <unknown> | 6.1.0 (arm64) | <unknown>"].assert_eq(&row(kind, &object, NOW));
     check(
         kind,
         json!({
