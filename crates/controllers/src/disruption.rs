@@ -82,14 +82,22 @@ impl DisruptionController {
             _ => None,
         };
         let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-        let states = || old.into_iter().chain([pod]);
+        let selects = |budget: &PodDisruptionBudget, pod: &Pod| {
+            let selector = selector(budget);
+            selector.is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref()))
+        };
+        let mut present = Vec::new();
         for budget in self.budgets.list_in(namespace) {
-            let selects = selector(&budget).is_ok_and(|selector| {
-                states().any(|pod| selector.matches_option(pod.metadata.labels.as_ref()))
-            });
-            if selects {
+            let selected = selects(&budget, pod);
+            if selected || old.is_some_and(|old| selects(&budget, old)) {
                 self.queue.add(Key::of(&*budget));
             }
+            present.extend(selected.then_some(budget));
+        }
+        if let [first, _, ..] = &*present {
+            let note = plan::several_note(pod, first);
+            let about = pod.object_ref(&());
+            self.event(&about, WARNING, "MultiplePodDisruptionBudgets", note);
         }
     }
 

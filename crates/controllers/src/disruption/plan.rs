@@ -215,6 +215,17 @@ pub(super) fn unmanaged_note(budget: &PodDisruptionBudget) -> String {
     )
 }
 
+/// Of a pod that several budgets select, of which none lets it be evicted.
+pub(super) fn several_note(pod: &Pod, first: &PodDisruptionBudget) -> String {
+    let text = |text: &Option<String>| text.clone().unwrap_or_default();
+    format!(
+        "Pod {:?}/{:?} matches multiple PodDisruptionBudgets.  Chose {:?} arbitrarily.",
+        text(&pod.metadata.namespace),
+        text(&pod.metadata.name),
+        text(&first.metadata.name)
+    )
+}
+
 /// A selector as Go prints it.
 fn go_selector(selector: Option<&LabelSelector>) -> String {
     let Some(selector) = selector else {

@@ -159,6 +159,16 @@ fn which_budgets_ask_controllers() {
 }
 
 #[test]
+fn a_pod_of_several_budgets_is_told() {
+    let mut first = budget(json!({}), json!(null));
+    first.metadata.name = Some("a".to_owned());
+    assert_eq!(
+        plan::several_note(&pod("p", "n", json!({})), &first),
+        r#"Pod "x"/"p" matches multiple PodDisruptionBudgets.  Chose "a" arbitrarily."#
+    );
+}
+
+#[test]
 fn conditions_of_pods_that_stayed_are_stale() {
     let with = |reason: &str, since: &str, more: Value| {
         let mut change = json!({"status": {"conditions": [
