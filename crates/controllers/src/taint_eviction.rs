@@ -1,11 +1,11 @@
 //! NoExecute taints: pods that do not tolerate a node's taints are deleted, those that do so for a time after that time.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Node, Pod, Taint};
+use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint};
 use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
@@ -31,6 +31,8 @@ pub(crate) struct TaintEviction {
     nodes: Informer<Node>,
     /// When a taint without a time was seen first, by pod.
     seen: Mutex<HashMap<Key, Timestamp>>,
+    /// Pods that go when their time is over.
+    waiting: Mutex<HashSet<Key>>,
     queue: WorkQueue<Key>,
 }
 
@@ -52,6 +54,7 @@ pub(crate) fn start(context: &Context) {
         pods: context.informers.informer(),
         nodes: context.informers.informer(),
         seen: Mutex::default(),
+        waiting: Mutex::default(),
         queue: WorkQueue::new(),
     });
     let this = Arc::downgrade(&controller);
@@ -59,7 +62,11 @@ pub(crate) fn start(context: &Context) {
         let Some(this) = this.upgrade() else { return };
         let pod = event.object();
         if let Event::Deleted(_) = &event {
-            this.seen.lock().remove(&Key::of(&**pod));
+            let key = Key::of(&**pod);
+            this.seen.lock().remove(&key);
+            if this.waiting.lock().contains(&key) {
+                this.queue.add(key);
+            }
         } else if this
             .nodes
             .get("", pods::node_name(pod))
@@ -129,7 +136,46 @@ fn is_marked(pod: &Pod) -> bool {
         .any(|condition| condition.reason.as_deref() == Some(MARK_REASON))
 }
 
+/// What becomes of a pod on a node with taints, or without.
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Stays,
+    /// It goes after this long.
+    Waits(Duration),
+    Goes,
+}
+
+fn verdict(pod: Option<&Pod>, taints: &[Taint], seen: Timestamp, now: Timestamp) -> Verdict {
+    match pod.and_then(|pod| evict_at(pod, taints, seen)) {
+        None => Verdict::Stays,
+        Some(at) if at <= now => Verdict::Goes,
+        Some(at) => Verdict::Waits(Duration::try_from(now.duration_until(at)).unwrap_or_default()),
+    }
+}
+
 impl TaintEviction {
+    /// Tells that a pod does not go after all, or has gone before its time, where one was set.
+    fn stays(&self, key: &Key, pod: Option<&Pod>) {
+        if !self.waiting.lock().remove(key) {
+            return;
+        }
+        let reference = pod.map(|pod| pod.object_ref(&()));
+        let named = || ObjectReference {
+            api_version: Some("v1".to_owned()),
+            kind: Some("Pod".to_owned()),
+            name: Some(key.name.clone()),
+            namespace: Some(key.namespace.clone()),
+            ..Default::default()
+        };
+        self.recorder.event(
+            &reference.unwrap_or_else(named),
+            NORMAL,
+            "TaintManagerEviction",
+            "TaintManagerEviction",
+            format!("Cancelling deletion of Pod {key}"),
+        );
+    }
+
     async fn evict(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
         if !is_marked(pod) {
             let note = format!("Marking for deletion Pod {key}");
@@ -172,31 +218,34 @@ impl Reconciler for TaintEviction {
     }
 
     async fn reconcile(&self, key: &Key) -> Result<(), Error> {
-        let pod = self
-            .pods
-            .get(&key.namespace, &key.name)
-            .filter(|pod| pod.metadata.deletion_timestamp.is_none());
-        let Some(pod) = pod else { return Ok(()) };
-        let taints = self
-            .nodes
-            .get("", pods::node_name(&pod))
-            .map(|node| no_execute(&node))
-            .unwrap_or_default();
-        if taints.is_empty() {
-            self.seen.lock().remove(key);
+        let pod = self.pods.get(&key.namespace, &key.name);
+        if let Some(pod) = &pod
+            && pod.metadata.deletion_timestamp.is_some()
+        {
             return Ok(());
         }
+        let node = pod
+            .as_ref()
+            .and_then(|pod| self.nodes.get("", pods::node_name(pod)));
+        let taints = node.map(|node| no_execute(&node)).unwrap_or_default();
         let now = clock::now();
-        let seen = *self.seen.lock().entry(key.clone()).or_insert(now);
-        match evict_at(&pod, &taints, seen) {
-            None => Ok(()),
-            Some(at) if at <= now => self.evict(key, &pod).await,
-            Some(at) => {
-                let left = Duration::try_from(now.duration_until(at)).unwrap_or_default();
+        let seen = match taints.is_empty() {
+            true => self.seen.lock().remove(key).unwrap_or(now),
+            false => *self.seen.lock().entry(key.clone()).or_insert(now),
+        };
+        match (verdict(pod.as_deref(), &taints, seen, now), &pod) {
+            (Verdict::Stays, pod) => self.stays(key, pod.as_deref()),
+            (Verdict::Waits(left), _) => {
+                self.waiting.lock().insert(key.clone());
                 self.queue.add_after(key.clone(), left);
-                Ok(())
             }
+            (Verdict::Goes, Some(pod)) => {
+                self.waiting.lock().remove(key);
+                self.evict(key, pod).await?;
+            }
+            (Verdict::Goes, None) => {}
         }
+        Ok(())
     }
 }
 

@@ -18,6 +18,17 @@ spec:
       containers: [{name: hello, image: 'knarr/hello:latest', imagePullPolicy: IfNotPresent}]
 ";
 
+/// A pod that stays on a node with a taint, for an hour.
+const PATIENT: &str = "
+apiVersion: v1
+kind: Pod
+metadata: {name: patient, labels: {app: patient}}
+spec:
+  terminationGracePeriodSeconds: 1
+  tolerations: [{key: mine, operator: Exists, effect: NoExecute, tolerationSeconds: 3600}]
+  containers: [{name: hello, image: 'knarr/hello:latest', imagePullPolicy: IfNotPresent}]
+";
+
 #[test]
 fn a_daemon_lives_on_every_node_that_fits() {
     with_running_cluster(|cluster| {
@@ -102,10 +113,19 @@ fn nodes(shell: &Shell<'_>) -> Result<()> {
     shell.run(&format!("delete pod {}", name(&pods[0])))?;
     shell.wait_ready("app=agent", 1)?;
     shell.run("uncordon node")?;
+    shell.apply(PATIENT)?;
+    shell.wait_ready("app=patient", 1)?;
     shell.run("taint node node mine=:NoExecute")?;
     shell.wait_ready("app=agent", 0)?;
     shell.run("taint node node mine-")?;
     shell.wait_ready("app=agent", 1)?;
+    // What tolerated the taint for a time stays.
+    eventually(SOON, "the pod is told that it may stay", || {
+        let wanted = ["Cancelling deletion of Pod default/patient"];
+        shell.says("get events", &wanted)
+    })?;
+    shell.wait_ready("app=patient", 1)?;
+    shell.run("delete pod patient --wait=false")?;
     Ok(())
 }
 

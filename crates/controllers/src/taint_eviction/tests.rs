@@ -111,3 +111,15 @@ fn a_pod_that_is_marked_is_not_spoken_of_again() {
     assert!(!marked(condition("False", "DeletionByTaintManager")));
     assert!(marked(condition("True", "DeletionByTaintManager")));
 }
+
+#[test]
+fn a_pod_waits_while_a_toleration_lasts() {
+    let tolerations = json!([{"key": "a", "operator": "Exists", "tolerationSeconds": 90}]);
+    let pod = pod("p", "n1", json!({"spec": {"tolerations": tolerations}}));
+    let of = |pod, taints: &[Taint]| verdict(pod, taints, now(), now());
+    let wait = Verdict::Waits(Duration::from_secs(30));
+    assert_eq!(of(Some(&pod), &[taint("a", "")]), wait);
+    assert_eq!(of(Some(&pod), &[taint("b", "")]), Verdict::Goes);
+    assert_eq!(of(Some(&pod), &[]), Verdict::Stays);
+    assert_eq!(of(None, &[taint("b", "")]), Verdict::Stays);
+}
