@@ -124,6 +124,7 @@ pub(crate) fn new_pod(
     let mut pod = Pod {
         metadata: ObjectMeta {
             name: Some(pod_name),
+            generate_name: Some(format!("{}-", name(&set.metadata))),
             namespace: set.metadata.namespace.clone(),
             labels: Some(labels),
             annotations: meta.annotations,

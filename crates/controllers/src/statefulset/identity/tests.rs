@@ -47,7 +47,7 @@ fn pods_have_names_of_their_own() {
         serde_json::to_value(&pod).expect("json"),
         json!({"apiVersion": "v1", "kind": "Pod",
             "metadata": {
-                "name": "db-7", "namespace": "x",
+                "name": "db-7", "generateName": "db-", "namespace": "x",
                 "labels": {"app": "db", "apps.kubernetes.io/pod-index": "7", "controller-revision-hash": "db-abc",
                     "statefulset.kubernetes.io/pod-name": "db-7"},
                 "ownerReferences": [{"apiVersion": "apps/v1", "kind": "StatefulSet", "name": "db", "uid": "sts",
