@@ -253,10 +253,13 @@ pub(crate) struct Ended {
 
 impl Ended {
     fn of(answer: v1::ExecSyncResponse) -> Self {
-        let said = answer.stdout.into_iter().chain(answer.stderr);
-        let kept: Vec<u8> = said.take(MAX_OUTPUT_BYTES).collect();
+        let (all, errors) = (answer.stdout.iter().chain(&answer.stderr), &answer.stderr);
+        let kept: Vec<u8> = all.take(MAX_OUTPUT_BYTES).copied().collect();
+        let errors = errors.get(..MAX_OUTPUT_BYTES).unwrap_or(errors);
         Self {
             exit_code: answer.exit_code,
+    /// The beginning of what it said on stderr.
+    pub errors: String,
             output: String::from_utf8_lossy(&kept).into_owned(),
         }
     }
@@ -266,6 +269,7 @@ impl Ended {
 mod tests {
     use super::*;
 
+            errors: String::from_utf8_lossy(errors).into_owned(),
     #[test]
     fn of_what_a_command_says_the_beginning_is_kept() {
         let ended = Ended::of(v1::ExecSyncResponse {

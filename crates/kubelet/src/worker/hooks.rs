@@ -2,54 +2,139 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 
-use crate::{context::Context, probe};
+use crate::{
+    context::{self, Context},
+    probe,
+};
 
 /// A hook that has no deadline of its own ends with the pod's grace period; postStart ends after this.
 pub(crate) const POST_START_TIMEOUT: Duration = Duration::from_secs(600);
 /// Upstream's client timeout for httpGet hooks.
 const HTTP_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Runs one hook to its end, which is at most `limit` away.
+/// Runs one hook to its end, which is at most `limit` away. The error is as the status of the container tells it.
 pub(crate) async fn run(
+    ctx: &Context,
+    (pod, container): (&Pod, &Container),
+    id: &str,
+    pod_ip: &str,
+    hook: &LifecycleHandler,
+    limit: Duration,
+) -> Result<(), String> {
+    let outcome =
+        match tokio::time::timeout(limit, work(ctx, container, id, pod_ip, hook, limit)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::new("context deadline exceeded")),
+        };
+    outcome.map_err(|failure| told(pod, container, hook, &failure))
+}
+
+/// Why a hook failed, and what its command said.
+struct Failure {
+    error: String,
+    output: String,
+}
+
+impl Failure {
+    fn new(error: impl Into<String>) -> Self {
+        Self {
+            error: error.into(),
+            output: String::new(),
+        }
+    }
+}
+
+async fn work(
     ctx: &Context,
     container: &Container,
     id: &str,
     pod_ip: &str,
     hook: &LifecycleHandler,
     limit: Duration,
-) -> Result<(), String> {
-    let work = async {
-        if let Some(exec) = &hook.exec {
-            let command = exec.command.clone().unwrap_or_default();
-            let answer = ctx.runtime.exec_sync(id, &command, limit).await;
-            let answer = answer.map_err(|error| error.to_string())?;
-            if answer.exit_code == 0 {
-                return Ok(());
-            }
-            return Err(format!(
-                "command '{}' exited with {}: {}",
-                command.join(" "),
-                answer.exit_code,
-                answer.output
-            ));
+) -> Result<(), Failure> {
+    if let Some(exec) = &hook.exec {
+        let command = exec.command.clone().unwrap_or_default();
+        let answer = ctx.runtime.exec_sync(id, &command, limit).await;
+        let answer = answer.map_err(|error| Failure::new(error.to_string()))?;
+        if answer.exit_code == 0 {
+            return Ok(());
         }
-        if let Some(get) = &hook.http_get {
-            let target = probe::http_target(container, get, pod_ip)?;
-            return ctx.http.get(&target, HTTP_TIMEOUT).await.map(|_| ());
-        }
-        if let Some(sleep) = &hook.sleep {
-            tokio::time::sleep(Duration::from_secs(
-                u64::try_from(sleep.seconds).unwrap_or(0),
-            ))
-            .await;
-        }
-        // tcpSocket hooks have never been run by any kubelet.
-        Ok(())
-    };
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err("context deadline exceeded".to_owned()),
+        let (command, code) = (command.join(" "), answer.exit_code);
+        return Err(Failure {
+            error: format!("command '{command}' exited with {code}: {}", answer.errors),
+            output: answer.output,
+        });
+    }
+    if let Some(get) = &hook.http_get {
+        let target = probe::http_target(container, get, pod_ip).map_err(Failure::new)?;
+        let answer = ctx.http.get(&target, HTTP_TIMEOUT).await;
+        return answer.map(|_| ()).map_err(Failure::new);
+    }
+    if let Some(sleep) = &hook.sleep {
+        tokio::time::sleep(Duration::from_secs(
+            u64::try_from(sleep.seconds).unwrap_or(0),
+        ))
+        .await;
+    }
+    // tcpSocket hooks have never been run by any kubelet.
+    Ok(())
+}
+
+/// Upstream's message about a hook that failed.
+fn told(pod: &Pod, container: &Container, hook: &LifecycleHandler, failure: &Failure) -> String {
+    let (name, pod, error) = (&container.name, context::display(pod), &failure.error);
+    let failed = format!("for Container {name:?} in Pod {pod:?} failed - error: {error}");
+    if let Some(exec) = &hook.exec {
+        let command = exec.command.as_deref().unwrap_or_default().join(" ");
+        let output = &failure.output;
+        return format!("Exec lifecycle hook ([{command}]) {failed}, message: {output:?}");
+    }
+    if let Some(get) = &hook.http_get {
+        let path = get.path.as_deref().unwrap_or_default();
+        return format!("HTTP lifecycle hook ({path}) {failed}");
+    }
+    let seconds = hook.sleep.as_ref().map_or(0, |sleep| sleep.seconds);
+    format!("Sleep lifecycle hook ({seconds}) {failed}")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn failures_are_told_with_their_hook() {
+        let pod = crate::testing::pod(json!({"containers": [{"name": "a"}]}));
+        let container = Container {
+            name: "a".to_owned(),
+            ..Default::default()
+        };
+        let failure = Failure {
+            error: "command 'sh -c x' exited with 7: boo\n".to_owned(),
+            output: "boo\n".to_owned(),
+        };
+        let of = |hook: serde_json::Value| {
+            let hook = serde_json::from_value(hook).expect("a hook");
+            told(&pod, &container, &hook, &failure)
+        };
+        let pod = context::display(&pod);
+        let failed = format!(
+            "for Container \"a\" in Pod \"{pod}\" failed - error: command 'sh -c x' exited with 7: boo\n"
+        );
+        assert_eq!(
+            of(json!({"exec": {"command": ["sh", "-c", "x"]}})),
+            format!("Exec lifecycle hook ([sh -c x]) {failed}, message: \"boo\\n\"")
+        );
+        assert_eq!(
+            of(json!({"httpGet": {"path": "/p", "port": 1}})),
+            format!("HTTP lifecycle hook (/p) {failed}")
+        );
+        assert_eq!(
+            of(json!({"sleep": {"seconds": 3}})),
+            format!("Sleep lifecycle hook (3) {failed}")
+        );
     }
 }

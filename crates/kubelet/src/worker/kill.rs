@@ -104,7 +104,7 @@ async fn pre_stop(
     let view = ctx.observed.view(context::uid(pod));
     let ips = ctx.facts(pod, view.ips()).pod_ips;
     let ip = ips.first().map(String::as_str).unwrap_or_default();
-    if let Err(error) = hooks::run(ctx, spec, id, ip, hook, limit).await {
+    if let Err(error) = hooks::run(ctx, (pod, spec), id, ip, hook, limit).await {
         let (pod_name, container) = (context::display(pod), &spec.name);
         tracing::warn!(pod = pod_name, container, error, "preStop hook failed");
         let (reason, note) = ("FailedPreStopHook", "PreStopHook failed");

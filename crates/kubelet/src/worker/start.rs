@@ -350,7 +350,7 @@ impl Sequence {
         if let Some(hook) = hook {
             let ip = pod_ips.first().map(String::as_str).unwrap_or_default();
             let limit = hooks::POST_START_TIMEOUT;
-            let run = hooks::run(ctx, container, &id, ip, hook, limit);
+            let run = hooks::run(ctx, (pod, container), &id, ip, hook, limit);
             let result = self.unless_cancelled(run).await.unwrap_or(Ok(()));
             self.state.write(|memory| memory.hooks.remove(&id));
             if let Err(error) = result {
