@@ -8,6 +8,10 @@ use knarr_cri::v1::DnsConfig;
 /// What glibc's resolver takes at most.
 const MAX_NAMESERVERS: usize = 3;
 const MAX_SEARCHES: usize = 32;
+/// Bytes of one search domain; some resolvers end their program over a longer one.
+const MAX_SEARCH_BYTES: usize = 253;
+/// Bytes of all search domains with the spaces between them.
+const MAX_SEARCH_LINE_BYTES: usize = 2048;
 /// So that a name of the form service.namespace is tried inside the cluster first.
 const CLUSTER_OPTIONS: &str = "ndots:5";
 
@@ -28,13 +32,10 @@ impl Resolver {
             match words.next() {
                 Some("nameserver") => resolver.servers.extend(words.next().map(str::to_owned)),
                 // The last search line counts.
-                // A dot at the end says no more than none, and not every libc knows it. The root alone is one.
+                // A dot at the end says no more than none, and not every libc knows it. The root alone is left out, as upstream does.
                 Some("search") => {
-                    let plain = words.map(|word| {
-                        word.strip_suffix('.')
-                            .filter(|w| !w.is_empty())
-                            .unwrap_or(word)
-                    });
+                    let plain = words.map(|word| word.strip_suffix('.').unwrap_or(word));
+                    let plain = plain.filter(|word| !word.is_empty());
                     resolver.searches = plain.map(str::to_owned).collect();
                 }
                 Some("options") => resolver.options = words.map(str::to_owned).collect(),
@@ -45,13 +46,20 @@ impl Resolver {
     }
 }
 
+/// A pod's configuration within the limits of resolvers.
+pub(crate) struct Formed {
+    pub config: DnsConfig,
+    /// What had to be left out, as events of the pod tell it.
+    pub notes: Vec<String>,
+}
+
 /// Makes the CRI configuration. `host` is the node's own resolver.
 pub(crate) fn config(
     pod: &Pod,
     host: &Resolver,
     cluster_dns: &[String],
     cluster_domain: &str,
-) -> DnsConfig {
+) -> Formed {
     let spec = pod.spec.as_ref();
     let host_network = spec.and_then(|s| s.host_network).unwrap_or(false);
     let policy = spec
@@ -85,11 +93,38 @@ pub(crate) fn config(
         }
         None => base,
     };
-    DnsConfig {
-        servers: resolver.servers.into_iter().take(MAX_NAMESERVERS).collect(),
-        searches: resolver.searches.into_iter().take(MAX_SEARCHES).collect(),
-        options: resolver.options,
+    within_limits(resolver)
+}
+
+/// Leaves out what resolvers would not take.
+fn within_limits(resolver: Resolver) -> Formed {
+    let (mut servers, mut searches) = (resolver.servers, resolver.searches);
+    let mut notes = Vec::new();
+    if servers.len() > MAX_NAMESERVERS {
+        servers.truncate(MAX_NAMESERVERS);
+        notes.push(format!(
+            "Nameserver limits were exceeded, some nameservers have been omitted, the applied nameserver line is: {}",
+            servers.join(" ")
+        ));
     }
+    let all = searches.len();
+    searches.truncate(MAX_SEARCHES);
+    searches.retain(|search| search.len() <= MAX_SEARCH_BYTES);
+    while searches.join(" ").len() > MAX_SEARCH_LINE_BYTES {
+        searches.pop();
+    }
+    if searches.len() < all {
+        notes.push(format!(
+            "Search Line limits were exceeded, some search paths have been omitted, the applied search line is: {}",
+            searches.join(" ")
+        ));
+    }
+    let config = DnsConfig {
+        servers,
+        searches,
+        options: resolver.options,
+    };
+    Formed { config, notes }
 }
 
 /// The node's resolvers for a pod with a network of its own, where a resolver of the node's loopback (systemd-resolved's

@@ -29,19 +29,7 @@ pub(crate) fn config(
         context::name(pod),
         context::uid(pod),
     );
-    let resolver = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
-    let cluster_dns: Vec<String> = ctx
-        .config
-        .cluster_dns
-        .iter()
-        .map(ToString::to_string)
-        .collect();
-    let dns = dns::config(
-        pod,
-        &dns::Resolver::parse(&resolver),
-        &cluster_dns,
-        &ctx.config.cluster_domain,
-    );
+    let dns = resolver(ctx, pod).config;
     let (hostname, domain) = hosts::names(pod, &ctx.config.cluster_domain);
     let fqdn = spec.and_then(|s| s.set_hostname_as_fqdn).unwrap_or(false) && !domain.is_empty();
     let hostname = match (host_network, fqdn) {
@@ -76,6 +64,15 @@ pub(crate) fn config(
         }),
         windows: None,
     })
+}
+
+/// How the pod resolves names.
+pub(super) fn resolver(ctx: &Context, pod: &Pod) -> dns::Formed {
+    let node = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
+    let cluster = ctx.config.cluster_dns.iter().map(ToString::to_string);
+    let cluster: Vec<String> = cluster.collect();
+    let node = dns::Resolver::parse(&node);
+    dns::config(pod, &node, &cluster, &ctx.config.cluster_domain)
 }
 
 fn ports(pod: &Pod, host_network: bool) -> Vec<v1::PortMapping> {

@@ -202,6 +202,9 @@ impl Sequence {
         ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));
         let config = sandbox::config(ctx, pod, attempt)?;
         disk::waiting(|| std::fs::create_dir_all(&config.log_directory))
+        for note in sandbox::resolver(ctx, pod).notes {
+            ctx.events.pod(pod, WARNING, "DNSConfigForming", note);
+        }
             .map_err(|error| error.to_string())?;
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
