@@ -335,7 +335,7 @@ impl Images {
                     };
                     return self.pulled(image, reference, pulling, source).await;
                 }
-                Err(error) => last = error.to_string(),
+                Err(error) => last = error.of_pull(),
             }
         }
         pulling.failed();

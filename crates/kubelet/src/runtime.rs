@@ -59,6 +59,14 @@ impl Error {
     pub(crate) fn is_not_found(&self) -> bool {
         self.code == Code::NotFound
     }
+
+    /// As upstream tells of pulls: without a code that says nothing.
+    pub(crate) fn of_pull(self) -> String {
+        match self.code {
+            Code::Unknown => self.description,
+            _ => self.message,
+        }
+    }
 }
 
 pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
@@ -249,6 +257,8 @@ pub(crate) struct Ended {
     pub exit_code: i32,
     /// The beginning of what it said, on stdout and then on stderr.
     pub output: String,
+    /// The beginning of what it said on stderr.
+    pub errors: String,
 }
 
 impl Ended {
@@ -258,18 +268,24 @@ impl Ended {
         let errors = errors.get(..MAX_OUTPUT_BYTES).unwrap_or(errors);
         Self {
             exit_code: answer.exit_code,
-    /// The beginning of what it said on stderr.
-    pub errors: String,
             output: String::from_utf8_lossy(&kept).into_owned(),
+            errors: String::from_utf8_lossy(errors).into_owned(),
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn pulls_are_told_without_a_code_that_says_nothing() {
+        let told = |status: &tonic::Status| super::Error::new(status).of_pull();
+        assert_eq!(told(&tonic::Status::unknown("refused")), "refused");
+        let missing = "rpc error: code = NotFound desc = no such image";
+        assert_eq!(told(&tonic::Status::not_found("no such image")), missing);
+    }
+
     use super::*;
 
-            errors: String::from_utf8_lossy(errors).into_owned(),
     #[test]
     fn of_what_a_command_says_the_beginning_is_kept() {
         let ended = Ended::of(v1::ExecSyncResponse {
