@@ -32,6 +32,8 @@ pub(crate) struct State {
     pub images: Vec<v1::Image>,
     /// What the pod and each of its containers use of memory, bytes.
     pub memory_used: u64,
+    /// Containers end when they are to be started, as those do that name a program that is not there.
+    pub start_fails: bool,
     logged: tokio::sync::watch::Sender<usize>,
     /// Where events go once someone listens.
     events: Option<mpsc::Sender<Result<v1::ContainerEventResponse, Status>>>,
@@ -246,8 +248,14 @@ impl RuntimeService for Fake {
                 .containers
                 .get_mut(&id)
                 .ok_or_else(|| Status::not_found(id))?;
-            container.state = v1::ContainerState::ContainerRunning as i32;
             container.started_at = now;
+            if state.start_fails {
+                container.state = v1::ContainerState::ContainerExited as i32;
+                "StartError".clone_into(&mut container.reason);
+                (container.exit_code, container.finished_at) = (128, now);
+                return Err(Status::unknown("no such program"));
+            }
+            container.state = v1::ContainerState::ContainerRunning as i32;
             ok(v1::StartContainerResponse {})
         })
     }

@@ -55,7 +55,8 @@ pub(crate) struct Sequence {
 struct Failure {
     reason: String,
     message: String,
-    retry: Duration,
+    /// How long the next try waits; `None` for one that was made and has ended, which waits as any that ends.
+    retry: Option<Duration>,
 }
 
 impl From<image::Failure> for Failure {
@@ -63,7 +64,7 @@ impl From<image::Failure> for Failure {
         Self {
             reason: failure.reason.to_owned(),
             message: failure.message,
-            retry: failure.retry,
+            retry: Some(failure.retry),
         }
     }
 }
@@ -108,9 +109,10 @@ impl Sequence {
                         message,
                         retry,
                     } = failure;
-                    memory
-                        .retry_at
-                        .insert(start.name.clone(), Instant::now() + retry);
+                    match retry.map(|wait| Instant::now() + wait) {
+                        Some(at) => memory.retry_at.insert(start.name.clone(), at),
+                        None => memory.retry_at.remove(&start.name),
+                    };
                     memory
                         .waiting
                         .insert(start.name.clone(), Waiting { reason, message });
@@ -200,11 +202,11 @@ impl Sequence {
         made.map_err(|error| error.to_string())?
             .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
         ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));
-        let config = sandbox::config(ctx, pod, attempt)?;
-        disk::waiting(|| std::fs::create_dir_all(&config.log_directory))
         for note in sandbox::resolver(ctx, pod).notes {
             ctx.events.pod(pod, WARNING, "DNSConfigForming", note);
         }
+        let config = sandbox::config(ctx, pod, attempt)?;
+        disk::waiting(|| std::fs::create_dir_all(&config.log_directory))
             .map_err(|error| error.to_string())?;
         let request = v1::RunPodSandboxRequest {
             config: Some(config),
@@ -272,7 +274,7 @@ impl Sequence {
             Failure {
                 reason: reason.to_owned(),
                 message,
-                retry: CONTAINER_RETRY,
+                retry: Some(CONTAINER_RETRY),
             }
         };
         let of_volumes = images.of_volumes(container).map_err(|failure| {
@@ -342,7 +344,9 @@ impl Sequence {
         let read = ctx.observed.refresh_container(uid, &id).await;
         if let Err(error) = started {
             self.state.edit(|memory| memory.hooks.remove(&id));
-            return Err(fail("RunContainerError", error.description));
+            let retry = self.retry_of(uid, &id);
+            let failure = fail("RunContainerError", error.description);
+            return Err(Failure { retry, ..failure });
         }
         if let Err(error) = read {
             tracing::warn!(%error, container = container.name, "cannot read a started container back");
@@ -387,8 +391,17 @@ impl Sequence {
         Failure {
             reason: "PostStartHookError".to_owned(),
             message: error,
-            retry: CONTAINER_RETRY,
+            retry: self.retry_of(context::uid(pod), id),
         }
+    }
+
+    /// The wait after a container that failed when it was to be started: some runtimes have no end of it.
+    fn retry_of(&self, uid: &str, id: &str) -> Option<Duration> {
+        let view = self.ctx.observed.view(uid);
+        let exited = v1::ContainerState::ContainerExited;
+        let mut containers = view.containers.iter();
+        let ended = containers.any(|c| c.id == id && c.state() == exited);
+        (!ended).then_some(CONTAINER_RETRY)
     }
 
     /// Removes instances of the container that nobody needs, with their logs.

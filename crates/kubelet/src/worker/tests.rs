@@ -17,7 +17,7 @@ use crate::{
     runtime::Runtime,
     testing::{
         self,
-        fake::{Api, Fake},
+        fake::{self, Api, Fake},
     },
 };
 
@@ -37,6 +37,11 @@ struct Bench {
 
 impl Bench {
     async fn new(spec: Value) -> Self {
+        Self::with(spec, |_| {}).await
+    }
+
+    /// With a runtime in a state of its own.
+    async fn with(spec: Value, edit: impl FnOnce(&mut fake::State)) -> Self {
         let mut pod = testing::pod(spec);
         pod.metadata.resource_version = Some("1".to_owned());
         pod.status = Some(PodStatus {
@@ -44,6 +49,7 @@ impl Bench {
             ..Default::default()
         });
         let fake = Fake::default();
+        fake.state(edit);
         let dir = tempfile::tempdir().unwrap();
         fake.serve(&dir.path().join("cri.sock"));
         let api = Api::new(&pod);
@@ -209,6 +215,21 @@ async fn a_container_that_ends_is_started_again_once_then_waits() {
         pod["status"]["containerStatuses"][0]["lastState"]["terminated"]["exitCode"],
         1
     );
+}
+
+#[tokio::test]
+async fn a_container_that_cannot_start_is_tried_again_once_then_waits() {
+    let bench = Bench::with(one("Always"), |state| state.start_fails = true).await;
+    let waits = |pod: Option<&Value>| {
+        let status = pod.map(|pod| &pod["status"]["containerStatuses"][0]);
+        status.is_some_and(|s| s["state"]["waiting"]["reason"] == "CrashLoopBackOff")
+    };
+    let pod = bench.api.until("it waits", waits).await.unwrap();
+    let status = &pod["status"]["containerStatuses"][0];
+    assert_eq!(status["restartCount"], 1, "{status}");
+    assert_eq!(status["lastState"]["terminated"]["reason"], "StartError");
+    let starts = bench.log().into_iter().filter(|o| o.starts_with("start "));
+    assert_eq!(starts.collect::<Vec<_>>(), ["start a-0", "start a-1"]);
 }
 
 #[tokio::test]
