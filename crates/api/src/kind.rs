@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::conversion::Conversion;
 use crate::now::Now;
 use crate::shown::{self, Shown};
+use crate::table::Listing;
 pub use crate::{
     alias::{Alias, as_stored},
     column::{Column, Text, text},
@@ -418,6 +419,11 @@ pub trait Strategy: Send + Sync {
     /// Columns of the Table; the default is Name and Created At.
     fn columns(&self) -> &[Column] {
         crate::table::DEFAULT_COLUMNS
+    }
+
+    /// What finds out what a Table of a list shows that one of a single object does not, where it does.
+    fn listing(&self) -> Option<fn(&[Value]) -> Listing> {
+        None
     }
 
     /// What of an object the cells are made of, and the conditions of its row.

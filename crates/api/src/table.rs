@@ -36,6 +36,15 @@ pub const DEFAULT_COLUMNS: &[Column] = &[
     },
 ];
 
+/// What the Table of a list shows that one of a single object does not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The objects, by where they are in the list, in the order of their rows.
+    pub order: Vec<usize>,
+    /// Which of them is called the default.
+    pub default: Option<usize>,
+}
+
 /// Cells of [`DEFAULT_COLUMNS`].
 pub fn default_cells(object: &Value, _now: &Now) -> Vec<Value> {
     vec![name(object), object::creation_timestamp(object).into()]

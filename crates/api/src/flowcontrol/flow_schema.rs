@@ -14,7 +14,7 @@ use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     now::Now,
-    table::{self, AGE, NAME, column},
+    table::{self, AGE, Listing, NAME, column},
     tree, validate,
 };
 
@@ -100,6 +100,10 @@ impl Strategy for FlowSchema {
         COLUMNS
     }
 
+    fn listing(&self) -> Option<fn(&[Value]) -> Listing> {
+        Some(listing)
+    }
+
     fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
         let text = |path: &[&str]| str_at(object, path).to_owned();
         let conditions = list_at(object, &["status", "conditions"]);
@@ -115,6 +119,21 @@ impl Strategy for FlowSchema {
             table::age(object, now),
             dangling.map_or("?", |c| str_at(c, &["status"])).into(),
         ]
+    }
+}
+
+/// In the order in which requests are matched against them.
+fn listing(schemas: &[Value]) -> Listing {
+    let mut order: Vec<usize> = (0..schemas.len()).collect();
+    order.sort_by_key(|index| {
+        schemas.get(*index).map(|schema| {
+            let precedence = i64_at(schema, &["spec", "matchingPrecedence"]);
+            (precedence.unwrap_or_default(), object::name(schema))
+        })
+    });
+    Listing {
+        order,
+        default: None,
     }
 }
 

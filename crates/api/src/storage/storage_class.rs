@@ -1,11 +1,15 @@
 //! StorageClass.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet},
+};
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
     object::{self, annotation, list_at, str_at},
+    time,
 };
 use serde_json::Value;
 
@@ -13,7 +17,7 @@ use super::{validate_parameters, validate_provisioner};
 use crate::{
     kind::{BuiltIn, Column, Part, Scope, Strategy, Verb},
     now::Now,
-    table::{self, AGE, NAME, column},
+    table::{self, AGE, Listing, NAME, column},
     tree, validate,
     warnings::{self, Warnings},
 };
@@ -133,19 +137,32 @@ impl Strategy for StorageClass {
         COLUMNS
     }
 
+    fn listing(&self) -> Option<fn(&[Value]) -> Listing> {
+        Some(listing)
+    }
+
     fn cells(&self, object: &Value, now: &Now) -> Vec<Value> {
-        let mut name = object::name(object).to_owned();
-        if is_default(object) {
-            name += " (default)";
-        }
         vec![
-            name.into(),
+            table::name(object),
             str_at(object, &["provisioner"]).into(),
             table::or(str_at(object, &["reclaimPolicy"]), "Delete"),
             table::or(str_at(object, &["volumeBindingMode"]), "Immediate"),
             object::bool_at(object, &["allowVolumeExpansion"]).into(),
             table::age(object, now),
         ]
+    }
+}
+
+/// Of several classes that say so, the youngest is the default, and of those the first by name.
+fn listing(classes: &[Value]) -> Listing {
+    let marked = classes.iter().enumerate().filter(|(_, o)| is_default(o));
+    let youngest = marked.max_by_key(|(_, class)| {
+        let made = time::parse_unix_seconds(object::creation_timestamp(class));
+        (made, Reverse(object::name(class)))
+    });
+    Listing {
+        order: (0..classes.len()).collect(),
+        default: youngest.map(|(index, _)| index),
     }
 }
 

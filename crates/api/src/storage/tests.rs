@@ -18,6 +18,34 @@ fn check(kind: &BuiltIn, object: Value, expected: Expect) {
 }
 
 #[test]
+fn the_youngest_default_storage_class_is_called_so_in_lists() {
+    let class = |name: &str, made: &str, default: &str| {
+        json!({"metadata": {
+            "name": name, "creationTimestamp": made,
+            "annotations": {"storageclass.kubernetes.io/is-default-class": default},
+        }})
+    };
+    let listing = storage_class::KIND.strategy.listing().unwrap();
+    let (old, new) = ("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    let cases = [
+        (vec![class("a", new, "false")], None),
+        (
+            vec![class("a", old, "true"), class("b", new, "true")],
+            Some(1),
+        ),
+        (
+            vec![class("a", new, "true"), class("b", new, "true")],
+            Some(0),
+        ),
+    ];
+    for (classes, default) in cases {
+        let listing = listing(&classes);
+        assert_eq!(listing.default, default, "{classes:?}");
+        assert!(listing.order.iter().copied().eq(0..classes.len()));
+    }
+}
+
+#[test]
 fn storage_classes() {
     let kind = &storage_class::KIND;
     let class = created(
@@ -29,7 +57,7 @@ fn storage_classes() {
     );
     assert_eq!(create_errors(kind, class.clone()), "");
     assert!(storage_class::is_default(&class));
-    expect!["c (default) | x.io/p | Delete | Immediate | false | <unknown>"]
+    expect!["c | x.io/p | Delete | Immediate | false | <unknown>"]
         .assert_eq(&row(kind, &class, NOW));
     check(
         kind,

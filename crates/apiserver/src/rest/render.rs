@@ -20,7 +20,7 @@ use super::{
     ask::Ask,
     continuation::{continue_token, list_meta},
     messages,
-    rows::RowWriter,
+    rows::{self, RowWriter},
     shape::{self, IncludeObject},
     version,
 };
@@ -164,7 +164,7 @@ impl Items {
         }
     }
 
-    fn element(&self, entry: &Entry) -> Value {
+    fn element(&self, entry: &Entry, is_default: bool) -> Value {
         match self {
             Items::Objects(served) if served.kind.is_built_in() => {
                 untyped(version::served_tree(served, entry))
@@ -174,9 +174,24 @@ impl Items {
                 metadata::partial_of(&*served.kind.strategy, &entry.tree(), *version)
             }
             Items::Rows(served, version, include) => {
-                shape::row(served, entry.tree(), *version, *include)
+                shape::row(served, entry.tree(), *version, *include, is_default)
             }
         }
+    }
+
+    /// Puts the entries of a Table into the order of its rows. Returns the one that is called the default.
+    fn arrange(&self, entries: &mut Vec<Arc<Entry>>) -> Option<Arc<Entry>> {
+        let Items::Rows(served, ..) = self else {
+            return None;
+        };
+        let listing = served.kind.strategy.listing()?;
+        let trees: Vec<Value> = entries.iter().map(|e| rows::tree(served, e)).collect();
+        let listing = listing(&trees);
+        let at = |index: &usize| entries.get(*index).cloned();
+        let default = listing.default.as_ref().and_then(at);
+        let rows = listing.order.iter().filter_map(at).collect();
+        *entries = rows;
+        default
     }
 }
 
@@ -274,6 +289,7 @@ struct ShapedList {
     format: Format,
     head: String,
     entries: VecDeque<Arc<Entry>>,
+    default: Option<Arc<Entry>>,
     empty: bool,
     first: bool,
     over: bool,
@@ -281,13 +297,16 @@ struct ShapedList {
 }
 
 impl ShapedList {
-    fn new(items: Items, format: Format, slice: Slice, kept: &Arc<Kept<Cells>>) -> ShapedList {
+    fn new(items: Items, format: Format, mut slice: Slice, kept: &Arc<Kept<Cells>>) -> ShapedList {
+        let default = items.arrange(&mut slice.entries);
         let empty = slice.entries.is_empty();
         let (fields, list) = items.fields(list_meta(&slice));
         let bytes: usize = slice.entries.iter().map(|e| e.size()).sum();
         let rows = match (&items, format) {
             (Items::Rows(served, version, IncludeObject::Metadata), Format::Json)
-                if metadata::is_stored(&*served.kind.strategy) =>
+                // What a row says of a list is not kept with the object.
+                if metadata::is_stored(&*served.kind.strategy)
+                    && served.kind.strategy.listing().is_none() =>
             {
                 Some(RowWriter::new(kept.clone(), served.clone(), *version))
             }
@@ -299,6 +318,7 @@ impl ShapedList {
             items,
             format,
             entries: slice.entries.into(),
+            default,
             empty,
             first: true,
             over: false,
@@ -306,7 +326,7 @@ impl ShapedList {
         }
     }
 
-    fn write(&self, out: &mut BytesMut, entry: &Entry) {
+    fn write(&self, out: &mut BytesMut, entry: &Arc<Entry>) {
         if let Some(rows) = &self.rows {
             if !self.first {
                 out.put_u8(b',');
@@ -314,6 +334,8 @@ impl ShapedList {
             rows.write(out, entry);
             return;
         }
+        let default = self.default.as_ref();
+        let is_default = default.is_some_and(|default| Arc::ptr_eq(default, entry));
         match (&self.items, self.format) {
             // Metadata is in the stored bytes: nothing need be parsed.
             (Items::Partial(served, version), Format::Json)
@@ -324,7 +346,9 @@ impl ShapedList {
                 }
                 entry.write_partial(out, entry.revision, version.api_version());
             }
-            (items, format) => format.element(out, &items.element(entry), self.first),
+            (items, format) => {
+                format.element(out, &items.element(entry, is_default), self.first);
+            }
         }
     }
 }

@@ -76,7 +76,7 @@ fn put(out: &mut BytesMut, value: &Value) {
 }
 
 /// Parses the state for its cells.
-fn tree(served: &Served, entry: &Entry) -> Value {
+pub fn tree(served: &Served, entry: &Entry) -> Value {
     // Columns of other kinds are paths, to whatever there is.
     if !served.kind.is_built_in() {
         return entry.tree();

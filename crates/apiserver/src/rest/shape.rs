@@ -63,7 +63,7 @@ pub async fn object(
         Shape::Table(version) => {
             let include = IncludeObject::parse(ask.request.query.get("includeObject"))?;
             let meta = json!({"resourceVersion": entry.revision.to_string()});
-            let row = row(ask.served, entry.tree(), version, include);
+            let row = row(ask.served, entry.tree(), version, include, false);
             table(&*ask.kind().strategy, version, meta, vec![row], true)
         }
     };
@@ -148,12 +148,32 @@ pub fn scale_table(
     })
 }
 
-/// A row of a stored object: cells from the stored version, the object in the served one.
-pub fn row(served: &Served, stored: Value, version: MetaVersion, include: IncludeObject) -> Value {
+/// What a list says behind the name of the object that is its default.
+const DEFAULT: &str = " (default)";
+
+/// The cells of an object's row.
+fn cells(strategy: &dyn Strategy, stored: &Value, is_default: bool) -> Value {
     let now = Now::new(jiff::Timestamp::now().as_second());
+    let mut cells = strategy.cells(stored, &now);
+    if let Some(Value::String(name)) = cells.first_mut()
+        && is_default
+    {
+        name.push_str(DEFAULT);
+    }
+    Value::Array(cells)
+}
+
+/// A row of a stored object: cells from the stored version, the object in the served one.
+pub fn row(
+    served: &Served,
+    stored: Value,
+    version: MetaVersion,
+    include: IncludeObject,
+    is_default: bool,
+) -> Value {
     let mut stored = stored;
     served.kind.from_stored(&mut stored);
-    let cells = served.kind.strategy.cells(&stored, &now);
+    let cells = cells(&*served.kind.strategy, &stored, is_default);
     let conditions = served.kind.strategy.row_conditions(&stored);
     let object = match include {
         IncludeObject::None => Value::Null,
@@ -161,7 +181,7 @@ pub fn row(served: &Served, stored: Value, version: MetaVersion, include: Includ
         IncludeObject::Object => version::in_version(served, stored),
     };
     let mut row = Map::new();
-    row.insert("cells".into(), Value::Array(cells));
+    row.insert("cells".into(), cells);
     if let Some(conditions) = conditions {
         row.insert("conditions".into(), conditions);
     }
@@ -219,7 +239,7 @@ impl ShapeView {
             Shape::Partial(version) => partial_of(&*self.served.kind.strategy, &stored, version),
             Shape::Table(version) => {
                 let meta = json!({"resourceVersion": object::resource_version(&stored)});
-                let row = row(&self.served, stored, version, self.include);
+                let row = row(&self.served, stored, version, self.include, false);
                 let strategy = &*self.served.kind.strategy;
                 table(strategy, version, meta, vec![row], self.headers())
             }

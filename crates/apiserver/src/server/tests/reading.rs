@@ -454,3 +454,42 @@ async fn a_dead_feed_is_seen_by_health() {
     assert_eq!(cluster.get("/readyz").await.code, 500);
     assert!(stop.is_cancelled(), "the server ends");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_lists_show_more_than_those_of_single_objects() {
+    const CLASSES: &str = "/apis/storage.k8s.io/v1/storageclasses";
+    const SCHEMAS: &str = "/apis/flowcontrol.apiserver.k8s.io/v1/flowschemas";
+    let cluster = Cluster::new().await;
+    for name in ["b", "a", "c"] {
+        let is_default = (name == "b").to_string();
+        let key = "storageclass.kubernetes.io/is-default-class";
+        let meta = json!({"name": name, "annotations": {key: is_default}});
+        let class = json!({"metadata": meta, "provisioner": "x.io/p"});
+        cluster.create(CLASSES, class).await;
+    }
+    for (name, precedence) in [("a", 30), ("b", 20), ("c", 30)] {
+        let spec = json!({
+            "matchingPrecedence": precedence, "priorityLevelConfiguration": {"name": "exempt"},
+        });
+        let schema = json!({"metadata": {"name": name}, "spec": spec});
+        cluster.create(SCHEMAS, schema).await;
+    }
+    let form = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json";
+    let one = format!("{CLASSES}/b");
+    for include in ["Metadata", "Object", "None"] {
+        for (uri, wanted) in [
+            (CLASSES, vec!["a", "b (default)", "c"]),
+            (&one, vec!["b"]),
+            (SCHEMAS, vec!["b", "a", "c"]),
+        ] {
+            let uri = format!("{uri}?includeObject={include}");
+            let got = cluster.get_as(&uri, form).await.body;
+            let rows = got["rows"].as_array().expect("rows");
+            let names = rows.iter().filter_map(|r| r["cells"][0].as_str());
+            // Others are the server's own.
+            let ours = |name: &&str| ["a", "b", "c"].contains(&name.trim_end_matches(" (default)"));
+            let names: Vec<&str> = names.filter(ours).collect();
+            assert_eq!(names, wanted, "{uri}");
+        }
+    }
+}
