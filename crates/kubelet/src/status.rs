@@ -77,13 +77,16 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
         .map(|c| container::make(input, c, Role::Init))
         .collect();
     let main = spec.containers.iter();
-    let main: Vec<ContainerStatus> = main
+    let mut main: Vec<ContainerStatus> = main
         .map(|c| container::make(input, c, Role::Main))
         .collect();
     let ephemeral = ephemeral::all(input.pod).map(ephemeral::container);
-    let ephemeral: Vec<ContainerStatus> = ephemeral
+    let mut ephemeral: Vec<ContainerStatus> = ephemeral
         .map(|c| container::make(input, &c, Role::Ephemeral))
         .collect();
+    // As upstream sorts them; those of init containers are as they run.
+    main.sort_by(|a, b| a.name.cmp(&b.name));
+    ephemeral.sort_by(|a, b| a.name.cmp(&b.name));
     let phase = match input.verdict {
         Some(_) => "Failed",
         None => phase::of(input.pod, &init, &main, begun(input, spec), input.over),

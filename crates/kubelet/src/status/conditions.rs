@@ -17,6 +17,18 @@ const DISRUPTION: &str = "DisruptionTarget";
 const TERMINATION: &str = "TerminationByKubelet";
 const SANDBOX_NOT_READY: &str = "PodSandboxNotReady";
 
+/// The conditions that are the kubelet's alone, in upstream's order. They come after those of others.
+const OWN: [&str; 8] = [
+    resize::PENDING,
+    resize::IN_PROGRESS,
+    "PodReadyToStartContainers",
+    "Initialized",
+    "Ready",
+    "ContainersReady",
+    "PodScheduled",
+    restart_all::CONDITION,
+];
+
 /// Sets the conditions from the rest of the status, which is complete.
 pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     let mut set = Setter {
@@ -59,7 +71,12 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
         let reason = TERMINATION.to_owned();
         set.put(DISRUPTION, true, Some(reason), Some(message));
     }
-    status.conditions = Some(set.list);
+    let mut list = set.list;
+    // An order that another has made is no reason to write.
+    if input.base.conditions.as_ref() != Some(&list) {
+        list.sort_by_key(|condition| OWN.iter().position(|own| *own == condition.type_));
+    }
+    status.conditions = Some(list);
 }
 
 /// Why containers cannot start yet, or no longer, in upstream's words.

@@ -15,8 +15,6 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Lists that a strategic patch merges by this key; all others are replaced as a whole.
 const MERGED: [(&str, &str); 3] = [("conditions", "type"), ("podIPs", "ip"), ("hostIPs", "ip")];
-/// Of these, in which the first is another than the rest: a patch says their order, or new ones come before those that are there.
-const ORDERED: [&str; 2] = ["podIPs", "hostIPs"];
 
 /// What came of a write.
 #[derive(Debug)]
@@ -39,9 +37,8 @@ pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
             continue;
         }
         let merged = MERGED.iter().find(|(list, _)| list == key);
-        if let (Some((_, by)), Some(_)) = (merged, before)
-            && ORDERED.contains(&&**key)
-        {
+        // A patch says their order, or new ones come before those that are there.
+        if let (Some((_, by)), Some(_)) = (merged, before) {
             let of = |item: &Value| json!({ *by: item.get(by) });
             let order = value.as_array().into_iter().flatten().map(of).collect();
             patch.insert(format!("$setElementOrder/{key}"), order);

@@ -66,3 +66,27 @@ fn mounts_and_the_user_are_told() {
     let waiting = Case::new(spec, vec![]).make();
     assert_eq!(waiting["containerStatuses"][0]["volumeMounts"], wanted);
 }
+
+#[test]
+fn lists_are_in_the_order_of_upstreams() {
+    let spec = json!({ "containers": [{ "name": "b" }, { "name": "a" }] });
+    let mut case = Case::new(spec, Vec::new());
+    case.base.conditions = object(
+        json!([{ "type": "PodScheduled", "status": "True" }, { "type": "x/y", "status": "True" }]),
+    );
+    let first = case.make();
+    let names = |list: &Value, key: &str| -> Vec<String> {
+        let items = list.as_array().unwrap().iter();
+        items.map(|i| object(i[key].clone())).collect()
+    };
+    assert_eq!(names(&first["containerStatuses"], "name"), ["a", "b"]);
+    let wanted = "x/y PodReadyToStartContainers Initialized Ready ContainersReady PodScheduled";
+    assert_eq!(names(&first["conditions"], "type").join(" "), wanted);
+    case.base.conditions = object(first["conditions"].clone());
+    case.base.conditions.as_mut().unwrap().rotate_left(1);
+    let told = names(&case.make()["conditions"], "type").join(" ");
+    assert!(
+        told.ends_with("PodScheduled x/y"),
+        "another brought it there: {told}"
+    );
+}

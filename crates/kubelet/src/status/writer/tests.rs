@@ -25,7 +25,10 @@ fn conditions_are_merged_by_type() {
     check(
         json!({ "conditions": [{ "type": "A", "status": "True", "reason": "r" }, { "type": "B", "status": "True" }] }),
         json!({ "conditions": [{ "type": "A", "status": "False" }, { "type": "B", "status": "True" }] }),
-        Some(json!({ "conditions": [{ "type": "A", "status": "False", "reason": null }] })),
+        Some(json!({
+            "conditions": [{ "type": "A", "status": "False", "reason": null }],
+            "$setElementOrder/conditions": [{ "type": "A" }, { "type": "B" }],
+        })),
     );
 }
 
