@@ -69,11 +69,11 @@ impl Ports {
             }
             stays
         });
-        for number in wanted {
-            if !self.open.contains_key(number) {
-                let open = self.start(*number, false);
-                self.open.insert(*number, open);
-            }
+        let is_new = |number: &u16| !self.open.contains_key(number);
+        let new: Vec<u16> = wanted.iter().copied().filter(is_new).collect();
+        for number in new {
+            let open = self.start(number, false);
+            self.open.insert(number, open);
         }
     }
 

@@ -61,7 +61,7 @@ struct Compiling<'c, 'r, 't, L> {
     resolved: Result<(), Why>,
 }
 
-impl<'c, 'r, 't, L: Lookups> Compiling<'c, 'r, 't, L> {
+impl<L: Lookups> Compiling<'_, '_, '_, L> {
     fn finish(self, refused: Result<(), Why>) -> Compiled {
         Compiled {
             rules: match refused {

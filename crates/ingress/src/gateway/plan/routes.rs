@@ -105,7 +105,7 @@ fn attach(
         return plan.say(subject, facts.meta, Status::Route { parents });
     }
     let compiled = compile();
-    let mut added = BTreeSet::new();
+    let mut done = Done::default();
     let mut told = Vec::with_capacity(ours.len());
     for (parent, at) in ours {
         let Some(hearing) = hearings.get_mut(at) else {
@@ -119,7 +119,7 @@ fn attach(
         let mut message = String::new();
         let accepted = joined.map(|joined| {
             for at in joined {
-                place(plan, hearing, at, (&facts, &compiled), &mut added);
+                place(plan, hearing, at, (&facts, &compiled), &mut done);
                 if let Some(host) = theirs.host(hearing, at, &facts) {
                     message = format!("{host} is an older Ingress' of another namespace there");
                 }
@@ -141,19 +141,30 @@ fn conditions(accepted: Result<(), Why>, compiled: &Compiled) -> Vec<Said> {
     ]
 }
 
+/// What has been done with a route: several of its parents may be one listener, or share places.
+#[derive(Default)]
+struct Done {
+    /// Gateways and listeners that have counted it.
+    counted: BTreeSet<(Key, String)>,
+    /// Places, patterns of sites and hosts that have its rules.
+    added: BTreeSet<(Place, String, String)>,
+}
+
 /// Adds a route's rules to a listener, once to each of its places.
 fn place(
     plan: &mut Plan,
     hearing: &mut Hearing,
     at: usize,
     (facts, compiled): (&Facts<'_>, &Compiled),
-    added: &mut BTreeSet<(Place, String, String)>,
+    done: &mut Done,
 ) {
-    let own = (None, 0, hearing.key.to_string());
     let Some(listener) = hearing.listeners.get_mut(at) else {
         return;
     };
-    if added.insert(((own.0, own.1), own.2, listener.name.clone())) {
+    if done
+        .counted
+        .insert((hearing.key.clone(), listener.name.clone()))
+    {
         listener.attached = listener.attached.saturating_add(1);
     }
     for address in listeners::addresses(&hearing.given) {
@@ -161,7 +172,7 @@ fn place(
         for host in facts.hosts_of(listener) {
             let key = (place, listener.pattern.clone(), host.clone());
             if let Some(site) = plan.site(place, &listener.pattern)
-                && added.insert(key)
+                && done.added.insert(key)
             {
                 compiled.add_to(site.host(host));
             }
