@@ -4,8 +4,6 @@ use std::cell::Cell;
 
 use knarr_meta::time;
 
-use crate::table::human_duration;
-
 const MINUTE: i64 = 60;
 const HOUR: i64 = 60 * MINUTE;
 const DAY: i64 = 24 * HOUR;
@@ -43,6 +41,32 @@ impl Now {
         let next = then.saturating_add(next_change(elapsed));
         self.until.set(self.until.get().min(next));
         human_duration(elapsed)
+    }
+}
+
+/// Seconds in two or three significant figures, as upstream's `duration.HumanDuration`. The future is `<invalid>`, but for
+/// a second of clock skew.
+pub fn human_duration(seconds: i64) -> String {
+    let (minutes, hours) = (seconds / 60, seconds / 3600);
+    let pair = |big: i64, unit: char, small: i64, small_unit: char| {
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
+    };
+    match seconds {
+        ..=-2 => "<invalid>".to_owned(),
+        -1 => "0s".to_owned(),
+        0..=119 => format!("{seconds}s"),
+        _ if minutes < 10 => pair(minutes, 'm', seconds % 60, 's'),
+        _ if minutes < 180 => format!("{minutes}m"),
+        _ if hours < 8 => pair(hours, 'h', minutes % 60, 'm'),
+        _ if hours < 48 => format!("{hours}h"),
+        _ if hours < 24 * 8 => pair(hours / 24, 'd', hours % 24, 'h'),
+        _ if hours < 24 * 365 * 2 => format!("{}d", hours / 24),
+        _ if hours < 24 * 365 * 8 => pair(hours / 24 / 365, 'y', hours / 24 % 365, 'd'),
+        _ => format!("{}y", hours / 24 / 365),
     }
 }
 

@@ -95,7 +95,7 @@ impl Body for Copied {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.size.clone()
+        self.size
     }
 }
 

@@ -126,8 +126,8 @@ pub const DEEP: &[(&str, usize, &str)] = &[
     ),
     (
         "crates/registry/src/cache",
-        8,
-        "a feed fills resources, whose rings wake watchers of entries",
+        9,
+        "a feed fills resources, whose rings wake watchers of entries, of which forms are kept",
     ),
     (
         "crates/runtime/src",

@@ -20,7 +20,7 @@ pub(super) use spec::{validate as validate_spec, warn as warn_of_spec};
 use crate::{
     core::pod_spec,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
-    now::Now,
+    now::{Now, human_duration},
     table::{self, AGE, NAME, column, wide},
     tree,
     warnings::{self, Warnings},
@@ -295,7 +295,7 @@ fn duration(job: &Value, now: &Now) -> String {
     let instant = |field| time::parse_unix_seconds(str_at(job, &["status", field]));
     match (instant("startTime"), instant("completionTime")) {
         (None, _) => String::new(),
-        (Some(start), Some(end)) => table::human_duration(end.saturating_sub(start)),
+        (Some(start), Some(end)) => human_duration(end.saturating_sub(start)),
         (Some(start), None) => now.since_seconds(start),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
         BuiltIn, Column, GET_PATCH_UPDATE, Part, Requester, STATUS, Scope, Strategy, Subresource,
         Text, Verb, text,
     },
-    now::Now,
+    now::{Now, human_duration},
     table::{self, NAME, column},
     tree,
 };
@@ -143,7 +143,7 @@ impl Strategy for SigningRequest {
             name => name,
         };
         let duration = i64_at(object, &["spec", "expirationSeconds"])
-            .map_or_else(|| "<none>".to_owned(), table::human_duration);
+            .map_or_else(|| "<none>".to_owned(), human_duration);
         vec![
             table::name(object),
             table::age(object, now),

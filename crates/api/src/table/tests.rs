@@ -1,5 +1,5 @@
-use super::{first_three, human_duration};
-use crate::now::Now;
+use super::first_three;
+use crate::now::{Now, human_duration};
 
 #[test]
 fn ages() {

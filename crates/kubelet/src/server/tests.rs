@@ -105,6 +105,31 @@ impl Bench {
         user: &str,
         token: &str,
     ) -> (u16, String) {
+        let tls = self.client(protocol, user);
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let stream = TlsConnector::from(Arc::new(tls))
+            .connect(ServerName::try_from("n1").unwrap(), stream)
+            .await
+            .unwrap();
+        let negotiated = stream.get_ref().1.alpn_protocol();
+        assert_eq!(negotiated, Some(protocol.as_bytes()));
+        let mut request = Request::builder().method(method);
+        if !token.is_empty() {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Empty::<Bytes>::new()).unwrap();
+        let stream = TokioIo::new(stream);
+        let answer = match protocol {
+            "h2" => send_second(stream, request, path).await,
+            _ => send_first(stream, request, path).await,
+        };
+        let status = answer.status().as_u16();
+        let text = answer.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    /// What a client speaks, with the certificate of a user where the name is not empty.
+    fn client(&self, protocol: &str, user: &str) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.authority.certificate.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -123,55 +148,51 @@ impl Bench {
                 .unwrap()
         };
         tls.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.address).await.unwrap();
-        let stream = TlsConnector::from(Arc::new(tls))
-            .connect(ServerName::try_from("n1").unwrap(), stream)
-            .await
-            .unwrap();
-        let negotiated = stream.get_ref().1.alpn_protocol();
-        assert_eq!(negotiated, Some(protocol.as_bytes()));
-        let mut request = Request::builder().method(method);
-        if !token.is_empty() {
-            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-        }
-        let mut request = request.body(Empty::<Bytes>::new()).unwrap();
-        let stream = TokioIo::new(stream);
-        let answer = if protocol == "h2" {
-            let executor = TokioExecutor::new();
-            let made = hyper::client::conn::http2::handshake(executor, stream).await;
-            let (mut sender, connection) = made.unwrap();
-            tokio::spawn(connection);
-            *request.uri_mut() = format!("https://n1{path}").parse().unwrap();
-            let answer = sender.send_request(request).await.unwrap();
-            if answer.status() == 401 {
-                // Who is nobody keeps no connection.
-                let closed = async {
-                    while !sender.is_closed() {
-                        tokio::task::yield_now().await;
-                    }
-                };
-                let closed = tokio::time::timeout(HANDSHAKE_TIMEOUT, closed).await;
-                closed.expect("the connection ends");
-            }
-            answer
-        } else {
-            let made = hyper::client::conn::http1::handshake(stream).await;
-            let (mut sender, connection) = made.unwrap();
-            tokio::spawn(connection);
-            request
-                .headers_mut()
-                .insert(header::HOST, "n1".parse().unwrap());
-            *request.uri_mut() = path.parse().unwrap();
-            let answer = sender.send_request(request).await.unwrap();
-            let closes = answer.headers().get(header::CONNECTION);
-            let is_nobody = answer.status() == 401;
-            assert_eq!(closes.is_some_and(|c| c == "close"), is_nobody);
-            answer
-        };
-        let status = answer.status().as_u16();
-        let text = answer.into_body().collect().await.unwrap().to_bytes();
-        (status, String::from_utf8_lossy(&text).into_owned())
+        tls
     }
+}
+
+type Wire = TokioIo<tokio_rustls::client::TlsStream<TcpStream>>;
+
+async fn send_first(
+    stream: Wire,
+    mut request: Request<Empty<Bytes>>,
+    path: &str,
+) -> Response<Incoming> {
+    let made = hyper::client::conn::http1::handshake(stream).await;
+    let (mut sender, connection) = made.unwrap();
+    tokio::spawn(connection);
+    let host = "n1".parse().unwrap();
+    request.headers_mut().insert(header::HOST, host);
+    *request.uri_mut() = path.parse().unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    // Who is nobody keeps no connection.
+    let closes = answer.headers().get(header::CONNECTION);
+    let is_nobody = answer.status() == 401;
+    assert_eq!(closes.is_some_and(|c| c == "close"), is_nobody);
+    answer
+}
+
+async fn send_second(
+    stream: Wire,
+    mut request: Request<Empty<Bytes>>,
+    path: &str,
+) -> Response<Incoming> {
+    let made = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream).await;
+    let (mut sender, connection) = made.unwrap();
+    tokio::spawn(connection);
+    *request.uri_mut() = format!("https://n1{path}").parse().unwrap();
+    let answer = sender.send_request(request).await.unwrap();
+    if answer.status() == 401 {
+        let closed = async {
+            while !sender.is_closed() {
+                tokio::task::yield_now().await;
+            }
+        };
+        let closed = tokio::time::timeout(HANDSHAKE_TIMEOUT, closed).await;
+        closed.expect("the connection of nobody ends");
+    }
+    answer
 }
 
 #[tokio::test]
