@@ -390,8 +390,9 @@ impl Cache {
         };
         // Who follows the kind by another definition reads the bytes.
         let resource = self.resource(&kind.group, &kind.resource);
-        if let Some(resource) = resource.filter(|of| std::ptr::eq(&*of.kind, kind)) {
-            let draft = Entry::of_tree(kind, key.to_owned(), value.clone(), tree);
+        if let Some(resource) = resource.filter(|of| std::ptr::eq(&*of.kind, kind))
+            && let Some(draft) = Entry::of_tree(kind, key.to_owned(), value.clone(), tree)
+        {
             drafts.put(resource.kind.clone(), draft);
         }
     }

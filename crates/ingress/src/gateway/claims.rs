@@ -33,23 +33,24 @@ pub fn claims(world: &World, places: &Places) -> Vec<Claim> {
             }
         }
     }
-    for route in &world.http_routes {
-        let spec = &route.spec;
-        claims.extend(of_route(
+    let http = world.http_routes.iter();
+    let http = http.map(|route| {
+        (
             &route.metadata,
-            &spec.parent_refs,
-            &spec.hostnames,
-            &open,
-        ));
-    }
-    for route in &world.grpc_routes {
-        let spec = &route.spec;
-        claims.extend(of_route(
+            &route.spec.parent_refs,
+            &route.spec.hostnames,
+        )
+    });
+    let grpc = world.grpc_routes.iter();
+    let grpc = grpc.map(|route| {
+        (
             &route.metadata,
-            &spec.parent_refs,
-            &spec.hostnames,
-            &open,
-        ));
+            &route.spec.parent_refs,
+            &route.spec.hostnames,
+        )
+    });
+    for (metadata, parents, hosts) in http.chain(grpc) {
+        claims.extend(of_route(metadata, parents, hosts, &open));
     }
     claims
 }

@@ -7,6 +7,8 @@ mod http;
 
 use std::{sync::Arc, time::Duration};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
 pub use self::{grpc::compile as grpc, http::compile as http};
 use super::{
     said::Why,
@@ -61,8 +63,34 @@ struct Compiling<'c, 'r, 't, L> {
     resolved: Result<(), Why>,
 }
 
-impl<L: Lookups> Compiling<'_, '_, '_, L> {
-    fn finish(self, refused: Result<(), Why>) -> Compiled {
+impl<'c, 'r, 't, L: Lookups> Compiling<'c, 'r, 't, L> {
+    fn new(
+        kind: &'static str,
+        metadata: &'c ObjectMeta,
+        hosts: &'c [String],
+        world: &'c World,
+        lookups: &'c L,
+        regexes: &'r mut Taking<'t>,
+    ) -> Self {
+        Compiling {
+            kind,
+            namespace: metadata.namespace.as_deref().unwrap_or_default(),
+            hosts,
+            world,
+            lookups,
+            regexes,
+            rules: Vec::new(),
+            resolved: Ok(()),
+        }
+    }
+
+    /// Compiles the rules with `one`: every one, so that what they name is told in any case.
+    fn all<R>(mut self, rules: &[R], one: impl Fn(&mut Self, &R) -> Result<(), Why>) -> Compiled {
+        let mut refused = Ok(());
+        for rule in rules {
+            let compiled = one(&mut self, rule);
+            refused = refused.and(compiled);
+        }
         Compiled {
             rules: match refused {
                 Ok(()) => self.rules,

@@ -160,8 +160,10 @@ impl Entry {
         Ok(entry)
     }
 
-    /// A state that is about to be stored: `json` was just encoded from `tree`, of a kind that is stored as it is.
-    pub fn of_tree(kind: &Kind, key: String, json: Bytes, tree: &Value) -> Entry {
+    /// A state that is about to be stored: `json` was just encoded from `tree`, of a kind that is stored as it is. `None` where it says
+    /// another type than the kind's: such a one has to be read.
+    pub fn of_tree(kind: &Kind, key: String, json: Bytes, tree: &Value) -> Option<Entry> {
+        layout(&json, head(kind))?;
         let mut entry = Entry::bare(kind, key, 0, json);
         let strings = tree
             .get("metadata")
@@ -173,7 +175,7 @@ impl Entry {
         let labels: std::collections::BTreeMap<Box<str>, Box<str>> = strings.collect();
         entry.labels = labels.into_iter().collect();
         entry.fields = fields(kind, tree);
-        entry
+        Some(entry)
     }
 
     /// A state just encoded by [`encode`], for an answer: without what selectors look at.

@@ -23,23 +23,8 @@ pub fn compile(
     lookups: &impl Lookups,
     regexes: &mut Taking<'_>,
 ) -> Compiled {
-    let mut compiling = Compiling {
-        kind: "GRPCRoute",
-        namespace: route.metadata.namespace.as_deref().unwrap_or_default(),
-        hosts,
-        world,
-        lookups,
-        regexes,
-        rules: Vec::new(),
-        resolved: Ok(()),
-    };
-    let mut refused = Ok(());
-    for rule in &route.spec.rules {
-        // Every one is looked at: what they name is told in any case.
-        let compiled = compiling.grpc_rule(rule);
-        refused = refused.and(compiled);
-    }
-    compiling.finish(refused)
+    let compiling = Compiling::new("GRPCRoute", &route.metadata, hosts, world, lookups, regexes);
+    compiling.all(&route.spec.rules, Compiling::grpc_rule)
 }
 
 impl<L: Lookups> Compiling<'_, '_, '_, L> {

@@ -27,23 +27,8 @@ pub fn compile(
     lookups: &impl Lookups,
     regexes: &mut Taking<'_>,
 ) -> Compiled {
-    let mut compiling = Compiling {
-        kind: "HTTPRoute",
-        namespace: route.metadata.namespace.as_deref().unwrap_or_default(),
-        hosts,
-        world,
-        lookups,
-        regexes,
-        rules: Vec::new(),
-        resolved: Ok(()),
-    };
-    let mut refused = Ok(());
-    for rule in &route.spec.rules {
-        // Every one is looked at: what they name is told in any case.
-        let compiled = compiling.http_rule(rule);
-        refused = refused.and(compiled);
-    }
-    compiling.finish(refused)
+    let compiling = Compiling::new("HTTPRoute", &route.metadata, hosts, world, lookups, regexes);
+    compiling.all(&route.spec.rules, Compiling::http_rule)
 }
 
 impl<L: Lookups> Compiling<'_, '_, '_, L> {

@@ -13,7 +13,8 @@ fn draft(kind: &Kind, text: &str) -> (Bytes, Entry) {
         "spec": {"nodeName": "n"}, "status": {"phase": "Running", "message": text},
     });
     let json = encode(&tree);
-    (json.clone(), Entry::of_tree(kind, "a".into(), json, &tree))
+    let draft = Entry::of_tree(kind, "a".into(), json.clone(), &tree);
+    (json, draft.expect("an object of the kind"))
 }
 
 /// A draft says what its bytes say.
@@ -23,6 +24,42 @@ fn is_the_state_that_is_read() {
     let (json, draft) = draft(&kind, "");
     let read = Entry::new(&kind, "a".into(), 0, json).expect("an object");
     assert_eq!(format!("{draft:?}"), format!("{read:?}"));
+}
+
+/// Reading a custom resource prunes it and gives it what its schema says: a draft, which is not read, has to be through with that.
+#[test]
+fn is_the_custom_resource_that_is_read() {
+    let definition = json!({
+        "kind": "CustomResourceDefinition", "apiVersion": "apiextensions.k8s.io/v1", "metadata": {"name": "as.example.com"},
+        "spec": {
+            "group": "example.com", "scope": "Namespaced", "names": {"plural": "as", "singular": "a", "kind": "A", "listKind": "AList"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "selectableFields": [{"jsonPath": ".spec.color"}], "schema": {
+                "openAPIV3Schema": {"type": "object", "properties": {"spec": {"type": "object", "properties": {
+                    "color": {"type": "string", "default": "red"},
+                    "size": {"type": "integer", "nullable": true, "default": 3},
+                    "free": {"type": "object", "x-kubernetes-preserve-unknown-fields": true},
+                }}}},
+            }}],
+        },
+        "status": {"acceptedNames": {"plural": "as", "singular": "a", "kind": "A", "listKind": "AList"}, "storedVersions": ["v1"]},
+    });
+    let source = definition.to_string().into();
+    let made = knarr_api::apiextensions::custom_resource::kinds(&definition, &source);
+    let kind = made.expect("a kind").stored;
+    let mut tree = json!({
+        "apiVersion": "example.com/v1", "kind": "A", "metadata": {"name": "a", "namespace": "n", "labels": {"b": "c"}},
+        "spec": {"size": null, "free": {"x": {"y": null}}},
+    });
+    kind.strategy.default(&mut tree);
+    assert_eq!(tree["spec"]["color"], "red");
+    let json = encode(&tree);
+    let draft = Entry::of_tree(&kind, "n/a".into(), json.clone(), &tree).expect("an object");
+    let read = Entry::new(&kind, "n/a".into(), 0, json).expect("an object");
+    assert_eq!(format!("{draft:?}"), format!("{read:?}"));
+    assert!(!read.stale);
+    let other =
+        json!({"apiVersion": "example.com/v1", "kind": "AnotherOne", "metadata": {"name": "a"}});
+    assert!(Entry::of_tree(&kind, "n/a".into(), encode(&other), &other).is_none());
 }
 
 #[test]
