@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{InformerScope, Informers, events::Recorder};
-use knarr_cri::{tonic, v1};
+use knarr_cri::v1;
 use knarr_host::sysctl::{self, Allowlist};
 use knarr_tasks::Tasks;
 use parking_lot::Mutex;
@@ -30,7 +30,7 @@ use crate::{
     plugins, pod_resources,
     pods::Pods,
     probe::Http,
-    runtime::{Features, Runtime},
+    runtime::{Features, Runtime, RuntimeEvents},
     server::{self, Server},
     shutdown::{self, Logind},
     sources::{self, Seen},
@@ -402,10 +402,8 @@ async fn reach(config: &Config) -> (Runtime, v1::VersionResponse, Features) {
     }
 }
 
-type Stream = Option<tonic::Streaming<v1::ContainerEventResponse>>;
-
 /// Opens the event stream, then lists: nothing can fall between the two.
-async fn first_list(ctx: &Shared) -> Stream {
+async fn first_list(ctx: &Shared) -> Option<RuntimeEvents> {
     let mut wait = RUNTIME_RETRY_FIRST;
     loop {
         let stream = ctx.runtime.events().await.ok();

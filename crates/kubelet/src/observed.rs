@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use self::relists::Relists;
 use crate::{
     labels,
-    runtime::{Result, Runtime},
+    runtime::{Result, Runtime, RuntimeEvents},
 };
 
 /// Between two listings of a runtime that has no event stream; upstream's relist period.
@@ -315,11 +315,7 @@ impl Observed {
 
     /// Follows the runtime until the token is cancelled. The first listing has been made by the caller from the
     /// `stream` it opened before, so that nothing falls between the two.
-    pub(crate) async fn follow(
-        self,
-        mut stream: Option<tonic::Streaming<v1::ContainerEventResponse>>,
-        token: CancellationToken,
-    ) {
+    pub(crate) async fn follow(self, mut stream: Option<RuntimeEvents>, token: CancellationToken) {
         loop {
             let step = async {
                 if let Some(events) = stream.take() {
@@ -372,7 +368,7 @@ impl Observed {
         }
     }
 
-    async fn consume(&self, mut events: tonic::Streaming<v1::ContainerEventResponse>) {
+    async fn consume(&self, mut events: RuntimeEvents) {
         while let Some(event) = events.next().await {
             match event {
                 Ok(event) => self.apply(event),

@@ -4,6 +4,7 @@ mod operations;
 
 use std::{sync::Arc, time::Duration};
 
+use futures::{StreamExt, TryFutureExt, stream::BoxStream};
 use knarr_cri::{
     tonic::{self, Code, transport::Channel},
     v1::{
@@ -19,12 +20,18 @@ const CALL: Deadline = Deadline::Times(1);
 /// Sandboxes run CNI plugins: upstream gives them twice the time.
 const SANDBOX: Deadline = Deadline::Times(2);
 const PULL: Deadline = Deadline::Fixed(PULL_TIMEOUT);
+/// Within which a runtime says that it has no events.
+const OPENING: Duration = Duration::from_millis(500);
 /// What is added to a caller's own timeout, so that the runtime's answer arrives before we give up.
 const MARGIN: Duration = Duration::from_secs(10);
 /// What is kept of a command's output, bytes: upstream's limit for probes.
 const MAX_OUTPUT_BYTES: usize = 10 << 10;
 
 pub(crate) use self::operations::Operations;
+
+/// What happens to containers, as the runtime tells it.
+pub(crate) type RuntimeEvents =
+    BoxStream<'static, Result<v1::ContainerEventResponse, tonic::Status>>;
 
 /// A CRI call failed.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -242,12 +249,24 @@ impl Runtime {
         self.call("exec_sync", deadline, call).await.map(Ended::of)
     }
 
-    /// Opens the event stream. Runtimes before CRI events answer `Unimplemented`.
-    pub(crate) async fn events(&self) -> Result<tonic::Streaming<v1::ContainerEventResponse>> {
+    /// Opens the event stream. Runtimes before CRI events answer `Unimplemented`. Others answer with their first event and no sooner, as
+    /// containerd 2 does, which on an empty node never comes: who says nothing against it is taken to have opened it.
+    pub(crate) async fn events(&self) -> Result<RuntimeEvents> {
         let mut client = self.runtime.clone();
-        let call = client.get_container_events(v1::GetEventsRequest {});
-        self.call("get_container_events", self.request_timeout, call)
-            .await
+        let mut opening = Box::pin(async move {
+            let answer = client.get_container_events(v1::GetEventsRequest {});
+            answer.await.map(tonic::Response::into_inner)
+        });
+        let began = tokio::time::Instant::now();
+        let opened = tokio::time::timeout(OPENING, &mut opening).await;
+        let is_ok = !matches!(opened, Ok(Err(_)));
+        self.operations
+            .count("get_container_events", began.elapsed(), is_ok);
+        match opened {
+            Ok(Ok(events)) => Ok(events.boxed()),
+            Ok(Err(status)) => Err(Error::new(&status)),
+            Err(_) => Ok(opening.try_flatten_stream().boxed()),
+        }
     }
 }
 
@@ -276,6 +295,22 @@ impl Ended {
 
 #[cfg(test)]
 mod tests {
+    /// On an empty node there is no event to answer with, and the node must come up all the same.
+    #[tokio::test]
+    async fn a_runtime_that_answers_with_its_first_event_is_not_waited_for() {
+        use crate::testing::{self, fake::Fake};
+
+        let dir = tempfile::tempdir().unwrap();
+        let fake = Fake::default();
+        fake.state(|state| state.silent = true);
+        fake.serve(&dir.path().join("cri.sock"));
+        let api = testing::reviews::ReviewServer::default();
+        let config = crate::config::Config::default();
+        let context = testing::context(api.client(), config, dir.path()).await;
+        let opened = tokio::time::timeout(super::OPENING * 10, context.runtime.events()).await;
+        assert!(opened.is_ok_and(|opened| opened.is_ok()));
+    }
+
     #[test]
     fn pulls_are_told_without_a_code_that_says_nothing() {
         let told = |status: &tonic::Status| super::Error::new(status).of_pull();

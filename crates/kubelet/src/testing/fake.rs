@@ -34,6 +34,8 @@ pub(crate) struct State {
     pub memory_used: u64,
     /// Containers end when they are to be started, as those do that name a program that is not there.
     pub start_fails: bool,
+    /// An event stream is not answered before there is an event.
+    pub silent: bool,
     logged: tokio::sync::watch::Sender<usize>,
     /// Where events go once someone listens.
     events: Option<mpsc::Sender<Result<v1::ContainerEventResponse, Status>>>,
@@ -385,7 +387,13 @@ impl RuntimeService for Fake {
         _: tonic::Request<v1::GetEventsRequest>,
     ) -> Answer<tonic::codegen::BoxStream<v1::ContainerEventResponse>> {
         let (sender, mut receiver) = mpsc::channel(64);
-        self.state(|state| state.events = Some(sender));
+        let is_silent = self.state(|state| {
+            state.events = Some(sender);
+            state.silent
+        });
+        if is_silent {
+            std::future::pending::<()>().await;
+        }
         ok(Box::pin(futures::stream::poll_fn(move |task| {
             receiver.poll_recv(task)
         })))
