@@ -63,7 +63,8 @@ enum Wanted {
 pub(crate) async fn run(ctx: Shared, token: CancellationToken) {
     let policy = Policy::of(&ctx.config.configuration.settings);
     if policy.is_never() {
-        return;
+        // A part that ends by itself has failed.
+        return token.cancelled().await;
     }
     let began = Instant::now();
     let work = async {

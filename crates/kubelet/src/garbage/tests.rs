@@ -170,3 +170,24 @@ async fn what_has_just_come_stays() {
     everything(&ctx).await;
     assert!(removed(&fake).is_empty());
 }
+
+/// Files that switch the removal of images off, as kind's do, switch nothing else off: a part that ends takes the kubelet with it.
+#[tokio::test]
+async fn who_never_removes_images_does_not_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = crate::Config {
+        configuration: KubeletConfiguration::with(|own| own.image_gc_high_threshold_percent = 100),
+        ..crate::Config::default()
+    };
+    assert!(Policy::of(&config.configuration.settings).is_never());
+    Fake::default().serve(&dir.path().join("cri.sock"));
+    let api = crate::testing::reviews::ReviewServer::default();
+    let ctx = crate::testing::context(api.client(), config, dir.path()).await;
+    let token = CancellationToken::new();
+    let mut work = tokio::spawn(super::run(ctx, token.clone()));
+    let early = tokio::time::timeout(Duration::from_millis(100), &mut work).await;
+    assert!(early.is_err(), "it ended");
+    token.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), work).await;
+    ended.expect("it ends with the token").unwrap();
+}
