@@ -7,11 +7,11 @@ use base64::{
     Engine, alphabet,
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
-use knarr_registry::cache::message::Message;
+use knarr_registry::cache::message::{Around, Message, Parts};
 use serde_json::{Map, Value};
 
 use super::{
-    Error, message_name, special,
+    Envelope, Error, message_name, special,
     table::{Field, Presence, Type, message},
     wire,
 };
@@ -30,22 +30,34 @@ const METADATA: u32 = 1;
 /// The field of `resourceVersion` in its metadata.
 const RESOURCE_VERSION: u32 = 6;
 
-/// An object of a kind as a message without its resourceVersion.
-pub fn object(api_version: &str, kind: &str, tree: &Value) -> Result<Message, Error> {
+/// An object of a kind as a message, at hand as a whole body at a revision.
+pub fn object(
+    api_version: &str,
+    kind: &str,
+    tree: &Value,
+    revision: u64,
+) -> Result<Message, Error> {
     let (name, fields) = fields_of(api_version, kind)?;
     let (tree, empty) = (tree.as_object(), Map::new());
     let mut rest = Vec::with_capacity(1024);
     let after = fields.partition_point(|field| field.number <= METADATA);
     write_fields(name, &fields[after..], tree.unwrap_or(&empty), &mut rest, 0)?;
-    with_metadata(tree.and_then(|tree| tree.get("metadata")), &rest)
+    let metadata = tree.and_then(|tree| tree.get("metadata"));
+    let envelope = Envelope::new(api_version, kind);
+    with_metadata(metadata, &rest, revision, Some(envelope.around()))
 }
 
-/// The metadata of an object of any kind as a message without resourceVersion.
-pub fn metadata_only(metadata: &Value) -> Result<Message, Error> {
-    with_metadata(Some(metadata), &[])
+/// The metadata of an object of any kind as a message, at a revision.
+pub fn metadata_only(metadata: &Value, revision: u64) -> Result<Message, Error> {
+    with_metadata(Some(metadata), &[], revision, None)
 }
 
-fn with_metadata(metadata: Option<&Value>, rest: &[u8]) -> Result<Message, Error> {
+fn with_metadata(
+    metadata: Option<&Value>,
+    rest: &[u8],
+    revision: u64,
+    around: Option<Around<'_>>,
+) -> Result<Message, Error> {
     const NAME: &str = "meta.ObjectMeta";
     let malformed = || Error::Malformed(NAME.to_owned());
     let fields = message(NAME).ok_or_else(malformed)?;
@@ -57,7 +69,12 @@ fn with_metadata(metadata: Option<&Value>, rest: &[u8]) -> Result<Message, Error
     let version_at = out.len();
     let after = fields.partition_point(|field| field.number <= RESOURCE_VERSION);
     write_fields(NAME, &fields[after..], metadata, &mut out, 0)?;
-    Message::new(&out, version_at, rest).ok_or_else(malformed)
+    let parts = Parts {
+        metadata: &out,
+        version_at,
+        rest,
+    };
+    Message::new(parts, revision, around).ok_or_else(malformed)
 }
 
 /// Any tree that says its type, as the content of its message.

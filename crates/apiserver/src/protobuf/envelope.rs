@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_meta::object;
-use knarr_registry::cache::message::{put_varint, varint_size};
+use knarr_registry::cache::message::{Around, put_varint, varint_size};
 use serde_json::Value;
 
 use super::{Error, MAGIC, content, wire};
@@ -32,6 +32,14 @@ impl Envelope {
         wire::put_bytes(&mut head, 2, kind.as_bytes());
         head.push(RAW_TAG);
         Envelope { head: head.into() }
+    }
+
+    /// What stands around an object whose length is to come.
+    pub fn around(&self) -> Around<'_> {
+        Around {
+            head: &self.head,
+            tail: TAIL,
+        }
     }
 
     /// Bytes of a body whose object takes `content`.

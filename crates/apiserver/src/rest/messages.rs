@@ -59,6 +59,13 @@ impl Encoder {
     /// An object as a whole body, at a revision.
     pub fn body(&self, entry: &Entry, revision: u64) -> Result<Bytes, Status> {
         let message = self.message(entry)?;
+        let at_hand = match self.partial {
+            Some(_) => None,
+            None => message.body(revision),
+        };
+        if let Some(body) = at_hand {
+            return Ok(body);
+        }
         let size = self.size(&message, revision);
         let mut out = BytesMut::with_capacity(self.envelope.size(size));
         self.envelope.open(&mut out, size);
@@ -73,12 +80,13 @@ impl Encoder {
         let made = if self.partial.is_some() && hides {
             let mut metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
             metadata::hide(&*kind.strategy, &mut metadata);
-            protobuf::metadata_only(&metadata).map(Arc::new)
+            protobuf::metadata_only(&metadata, entry.revision).map(Arc::new)
         } else if self.partial.is_some() || self.served.is_stored() {
             kept(&self.cache, kind, entry)
         } else {
             let tree = served_tree(&self.served, entry);
-            protobuf::object(&self.served.api_version(), &kind.kind, &tree).map(Arc::new)
+            let api_version = self.served.api_version();
+            protobuf::object(&api_version, &kind.kind, &tree, entry.revision).map(Arc::new)
         };
         made.map_err(|error| told(error, entry))
     }
@@ -117,14 +125,17 @@ impl Encoder {
 
 /// The message of a stored object, which is kept; of a kind without messages of its own, that of its metadata alone.
 fn kept(cache: &Cache, kind: &Kind, entry: &Entry) -> Result<Arc<Message>, protobuf::Error> {
-    let make = || match protobuf::knows(&kind.api_version(), &kind.kind) {
-        true => {
-            let tree = serde_json::from_slice(&entry.json).unwrap_or_default();
-            protobuf::object(&kind.api_version(), &kind.kind, &tree)
-        }
-        false => {
-            let metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
-            protobuf::metadata_only(&metadata)
+    let make = || {
+        let api_version = kind.api_version();
+        match protobuf::knows(&api_version, &kind.kind) {
+            true => {
+                let tree = serde_json::from_slice(&entry.json).unwrap_or_default();
+                protobuf::object(&api_version, &kind.kind, &tree, entry.revision)
+            }
+            false => {
+                let metadata = serde_json::from_slice(entry.metadata()).unwrap_or_default();
+                protobuf::metadata_only(&metadata, entry.revision)
+            }
         }
     };
     cache.messages.of(&entry.message, |_| true, make)
@@ -137,21 +148,21 @@ fn told(error: protobuf::Error, entry: &Entry) -> Status {
     }
 }
 
-/// Answers with one object.
+/// Answers with one object: one that was read before in protobuf with the bytes that are kept of it.
 pub fn object(ask: &Ask<'_>, code: StatusCode, entry: &Entry, shape: Shape) -> Answer {
     let cache = &ask.core.registry.cache;
-    let body = if shape == Shape::Object && ask.served.is_stored() {
-        let kind = ask.kind();
-        let message = kept(cache, kind, entry).map_err(|error| told(error, entry))?;
-        let envelope = Envelope::new(&kind.api_version(), &kind.kind);
-        let size = message.size(entry.revision);
-        let mut out = BytesMut::with_capacity(envelope.size(size));
-        envelope.open(&mut out, size);
-        message.write(&mut out, entry.revision);
-        envelope.close(&mut out);
-        out.freeze()
+    let at_hand = if shape == Shape::Object && ask.served.is_stored() {
+        let message = kept(cache, ask.kind(), entry).map_err(|error| told(error, entry))?;
+        message.body(entry.revision)
     } else {
-        Encoder::new(cache.clone(), ask.served.clone(), shape).body(entry, entry.revision)?
+        None
+    };
+    let body = match at_hand {
+        Some(body) => body,
+        None => {
+            let encoder = Encoder::new(cache.clone(), ask.served.clone(), shape);
+            encoder.body(entry, entry.revision)?
+        }
     };
     let content_type = Encoding::Protobuf.content_type();
     Ok(respond::with_type(code, content_type, body))

@@ -9,7 +9,7 @@ use std::{
 use parking_lot::Mutex;
 
 /// What a form costs beside its bytes, about.
-const OVERHEAD_BYTES: usize = 160;
+const OVERHEAD_BYTES: usize = 208;
 
 /// A form of an entry.
 pub trait Form: Send + Sync {

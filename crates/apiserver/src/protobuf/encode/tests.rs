@@ -113,12 +113,19 @@ fn the_object_with_its_revision_is_the_whole_tree() {
         }
         let mut tree = Value::Object(generate(fields, &mut random, 0));
         tree["metadata"]["resourceVersion"] = json!("123");
+        tree["apiVersion"] = json!(api_version);
+        tree["kind"] = json!(kind);
         let whole = content(&api_version, &kind, &tree).expect("a message");
-        let message = object(&api_version, &kind, &tree).expect("a message");
-        let mut written = BytesMut::new();
-        message.write(&mut written, 123);
-        assert_eq!(written, whole, "{api_version} {kind}");
-        assert_eq!(written.len(), message.size(123));
+        for made_at in [0, 7, 123] {
+            let message = object(&api_version, &kind, &tree, made_at).expect("a message");
+            let mut written = BytesMut::new();
+            message.write(&mut written, 123);
+            assert_eq!(written, whole, "{api_version} {kind}");
+            assert_eq!(written.len(), message.size(123));
+            let at_hand = message.body(123);
+            let expected = (made_at == 123).then(|| body(&tree).expect("a body"));
+            assert_eq!(at_hand, expected, "{api_version} {kind}");
+        }
     }
 }
 

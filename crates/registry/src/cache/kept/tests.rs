@@ -1,10 +1,15 @@
 use std::convert::Infallible;
 
 use super::{super::entry::Entry, *};
-use crate::cache::message::Message;
+use crate::cache::message::{Message, Parts};
 
 fn message(bytes: usize) -> Message {
-    Message::new(b"\x0a\x01a", 3, &vec![0; bytes]).expect("a place within the metadata")
+    let parts = Parts {
+        metadata: b"\x0a\x01a",
+        version_at: 3,
+        rest: &vec![0; bytes],
+    };
+    Message::new(parts, 7, None).expect("a place within the metadata")
 }
 
 fn entry(name: &str) -> Entry {
