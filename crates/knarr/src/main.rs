@@ -33,6 +33,7 @@ mod preflight;
 mod process;
 mod progress;
 mod ranges;
+mod resident;
 mod schedule;
 mod secrets;
 mod server;

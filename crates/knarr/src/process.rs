@@ -17,6 +17,7 @@ use crate::{
     instance::{self, Instance},
     logging,
     progress::Progress,
+    resident,
 };
 
 /// Files and connections one process may have open; watchers and containers' streams need many.
@@ -87,7 +88,12 @@ fn in_runtime<T>(serve: impl Future<Output = Result<T>>) -> Result<T> {
         .max_blocking_threads(MAX_BLOCKING_THREADS)
         .build()
         .context("cannot start the async runtime")?;
-    let result = runtime.block_on(serve);
+    let result = runtime.block_on(async {
+        tokio::select! {
+            result = serve => result,
+            never = resident::keep_small() => match never {},
+        }
+    });
     // Blocking tasks that hang must not keep the process: their deadlines have passed.
     runtime.shutdown_background();
     result
