@@ -20,7 +20,7 @@ mod parse;
 pub struct ParseError(pub(crate) String);
 
 /// How a requirement compares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Operator {
     In,
     NotIn,
@@ -34,7 +34,7 @@ pub enum Operator {
 }
 
 /// One term of a selector.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Requirement {
     key: String,
     operator: Operator,
@@ -154,7 +154,7 @@ fn key_error(key: &str, path: &Path) -> Option<field::Error> {
 }
 
 /// Selects objects by their labels: all requirements must hold. The default selects everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Selector {
     /// Sorted by key.
     requirements: Vec<Requirement>,

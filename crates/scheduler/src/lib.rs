@@ -31,6 +31,7 @@ mod rejection;
 mod resources;
 pub mod simulation;
 mod snapshot;
+mod standing;
 mod state;
 mod tally;
 

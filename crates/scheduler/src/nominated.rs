@@ -20,6 +20,11 @@ impl Nominated {
         self.by_node.get(node).map_or(&[], Vec::as_slice)
     }
 
+    /// The pods nominated to any node.
+    pub fn all(&self) -> impl Iterator<Item = &PodInfo> {
+        self.by_node.values().flatten().map(|pod| &**pod)
+    }
+
     /// The node that a pod is nominated to.
     pub fn node_of(&self, uid: &str) -> Option<&str> {
         self.nodes.get(uid).map(String::as_str)

@@ -4,14 +4,11 @@
 //! has spoken of a pod, what was assumed of it can no longer be undone.
 //!
 //! Nodes are in slots that do not move, so that indexes name them by number. What rules about other pods ask for is indexed
-//! too: nodes whose pods have such rules, and tallies. A cluster without such rules pays nothing for them.
+//! too: the rules of pods on nodes, and tallies. A cluster without such rules pays nothing for them.
 
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Taint};
 use knarr_meta::host_ports::HostPort;
@@ -24,6 +21,7 @@ use crate::{
     nominated::Nominated,
     pod_info::PodInfo,
     resources::Resources,
+    standing::Standing,
     tally::{Scope, Tallies, Tally},
 };
 
@@ -43,9 +41,6 @@ pub struct NodeInfo {
     pub host_ports: HashMap<HostPort, usize>,
     /// Sizes of images in bytes, by each of their names.
     pub images: Arc<HashMap<String, i64>>,
-    /// Pods that have rules about other pods, and those that require other pods not to be near.
-    with_affinity: usize,
-    with_anti_affinity: usize,
 }
 
 impl NodeInfo {
@@ -90,12 +85,6 @@ impl NodeInfo {
         for port in &info.host_ports {
             count(&mut self.host_ports, port);
         }
-        if let Some(affinity) = &info.affinity {
-            self.with_affinity = self.with_affinity.saturating_add(1);
-            if !affinity.required_anti.is_empty() {
-                self.with_anti_affinity = self.with_anti_affinity.saturating_add(1);
-            }
-        }
         self.pods.insert(info.uid.clone(), info);
     }
 
@@ -106,12 +95,6 @@ impl NodeInfo {
         self.score_requested.sub(&info.score_requests);
         for port in &info.host_ports {
             uncount(&mut self.host_ports, port);
-        }
-        if let Some(affinity) = &info.affinity {
-            self.with_affinity = self.with_affinity.saturating_sub(1);
-            if !affinity.required_anti.is_empty() {
-                self.with_anti_affinity = self.with_anti_affinity.saturating_sub(1);
-            }
         }
         Some(info)
     }
@@ -182,9 +165,8 @@ pub struct Snapshot {
     placed: HashMap<String, Place>,
     /// Pods that wait, and hold room on a node.
     pub nominated: Nominated,
-    /// Slots of nodes with pods that have rules about other pods, and with pods that require other pods not to be near.
-    with_affinity: BTreeSet<usize>,
-    with_anti_affinity: BTreeSet<usize>,
+    /// What pods on nodes say about other pods.
+    pub standing: Standing,
     /// How many nodes have each image.
     images: HashMap<String, usize>,
     tallies: Mutex<Tallies>,
@@ -236,17 +218,6 @@ impl Snapshot {
     /// A node that exists, or of which only pods are known.
     pub fn node(&self, name: &str) -> Option<&NodeInfo> {
         self.slots.get(*self.by_name.get(name)?)
-    }
-
-    /// Nodes with pods that have rules about other pods.
-    pub fn nodes_with_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        self.with_affinity.iter().filter_map(|slot| self.at(*slot))
-    }
-
-    /// Nodes with pods that require other pods not to be near.
-    pub fn nodes_with_anti_affinity(&self) -> impl Iterator<Item = &NodeInfo> {
-        let slots = self.with_anti_affinity.iter();
-        slots.filter_map(|slot| self.at(*slot))
     }
 
     /// How many nodes have an image.
@@ -366,24 +337,9 @@ impl Snapshot {
         let place = Place { slot, assumed };
         self.placed.insert(info.uid.clone(), place);
         self.tallies.get_mut().add(slot, &info);
+        self.standing.add(slot, &info);
         self.slots[slot].add(info);
-        self.index(slot);
         before
-    }
-
-    /// Notes whether the node has pods with rules about other pods.
-    fn index(&mut self, slot: usize) {
-        let info = &self.slots[slot];
-        let indexes = [
-            (&mut self.with_affinity, info.with_affinity),
-            (&mut self.with_anti_affinity, info.with_anti_affinity),
-        ];
-        for (index, pods) in indexes {
-            match pods {
-                0 => index.remove(&slot),
-                _ => index.insert(slot),
-            };
-        }
     }
 
     /// Whether a pod counts on the node chosen for it, and no informer has spoken of it since.
@@ -405,8 +361,8 @@ impl Snapshot {
         let removed = self.slots[slot].remove(uid);
         if let Some(pod) = &removed {
             self.tallies.get_mut().remove(slot, pod);
+            self.standing.remove(slot, pod);
         }
-        self.index(slot);
         let name = self.slots[slot].name.clone();
         self.release(slot);
         removed.map(|pod| Freed { node: name, pod })

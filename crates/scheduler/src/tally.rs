@@ -90,6 +90,11 @@ impl Tally {
         counts.filter(|(_, count)| count.all != 0)
     }
 
+    /// How many are on each of these nodes, those that are on their way out too.
+    pub fn all(&self) -> impl Iterator<Item = (usize, i64)> {
+        self.iter().map(|(slot, count)| (slot, count.all))
+    }
+
     pub fn on(&self, slot: usize) -> Count {
         self.counts.get(slot).copied().unwrap_or_default()
     }

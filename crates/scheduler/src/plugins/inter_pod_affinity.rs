@@ -1,7 +1,7 @@
 //! InterPodAffinity: pods that require or prefer to be near other pods, or not to be.
 //!
 //! Both sides speak: the rules of the pod about those that are there, and the rules of those that are there about the pod.
-//! The former are answered by tallies, the latter by the snapshot's index of nodes with such pods.
+//! The former are answered by tallies, the latter by the snapshot's index of such rules.
 
 mod counts;
 mod score;
@@ -14,8 +14,8 @@ use knarr_client::Informer;
 
 use counts::Counts;
 pub use score::ScoreState;
-pub use terms::PodAffinity;
-use terms::{Labels, Term, all_of};
+use terms::all_of;
+pub use terms::{Labels, PodAffinity, Term};
 
 use crate::{
     config::args::InterPodAffinityArgs,
@@ -99,38 +99,35 @@ fn apart_terms(pod: &PodInfo) -> &[Term] {
     pod.affinity.as_ref().map_or(&[], |a| &a.required_anti)
 }
 
+fn keys<'t>(terms: impl IntoIterator<Item = &'t Term>) -> impl Iterator<Item = &'t str> {
+    terms.into_iter().map(|term| &*term.topology_key)
+}
+
 impl State {
     fn new(required: Required, pod: &PodInfo, cluster: &Snapshot) -> Self {
-        let mut state = Self {
-            required: Arc::new(required),
-            existing_anti: Counts::default(),
-            near: Counts::default(),
-            apart: Counts::default(),
-        };
-        for node in cluster.nodes_with_anti_affinity() {
-            for other in node.pods.values() {
-                state.count_existing(pod, other, node, 1);
+        let rules = &cluster.standing.apart;
+        let nominated = cluster.nominated.all().flat_map(|other| apart_terms(other));
+        let mut existing_anti = Counts::by(keys(rules.terms().chain(nominated)), cluster);
+        for (term, weights) in rules.about(pod, &required.namespace) {
+            existing_anti.add_all(&term.topology_key, weights);
+        }
+        let mut near = Counts::by(keys(near_terms(pod)), cluster);
+        if let Some(scope) = &required.near {
+            let tally = cluster.tally(scope);
+            for term in near_terms(pod) {
+                near.add_all(&term.topology_key, tally.all());
             }
         }
-        let required = state.required.clone();
-        if let Some(near) = &required.near {
-            for (slot, count) in cluster.tally(near).iter() {
-                let Some(node) = cluster.at(slot) else {
-                    continue;
-                };
-                for term in near_terms(pod) {
-                    state.near.add(&term.topology_key, node, count.all);
-                }
-            }
-        }
+        let mut apart = Counts::by(keys(apart_terms(pod)), cluster);
         for (term, scope) in apart_terms(pod).iter().zip(&required.apart) {
-            for (slot, count) in cluster.tally(scope).iter() {
-                if let Some(node) = cluster.at(slot) {
-                    state.apart.add(&term.topology_key, node, count.all);
-                }
-            }
+            apart.add_all(&term.topology_key, cluster.tally(scope).all());
         }
-        state
+        Self {
+            required: Arc::new(required),
+            existing_anti,
+            near,
+            apart,
+        }
     }
 
     fn is_empty(&self) -> bool {
@@ -189,7 +186,7 @@ impl Filter for InterPodAffinity {
         cluster: &Snapshot,
         state: &mut CycleState,
     ) -> Result<PreFilter, Reason> {
-        let nobody = cluster.nodes_with_anti_affinity().next().is_none();
+        let nobody = cluster.standing.apart.is_empty();
         if nobody && near_terms(pod).is_empty() && apart_terms(pod).is_empty() {
             return Ok(PreFilter::Skip);
         }

@@ -128,35 +128,6 @@ fn slots_are_used_again_once_nothing_is_known_of_their_node() {
 }
 
 #[test]
-fn nodes_with_rules_about_other_pods_are_indexed() {
-    let term = json!([{"topologyKey": "zone", "labelSelector": {}}]);
-    let kind = |rule: &str, uid: &str| {
-        let rules = json!({rule: {"requiredDuringSchedulingIgnoredDuringExecution": term}});
-        let pod = json!({"metadata": {"uid": uid, "name": uid}, "spec": {"nodeName": "a", "containers": [], "affinity": rules}});
-        Arc::new(PodInfo::new(&Arc::new(
-            serde_json::from_value(pod).unwrap(),
-        )))
-    };
-    let mut snapshot = Snapshot::default();
-    snapshot.set_node(&node(json!({"metadata": {"name": "a"}})));
-    snapshot.set_pod(pod("plain", Some("a")));
-    let counts = |snapshot: &Snapshot| {
-        (
-            snapshot.nodes_with_affinity().count(),
-            snapshot.nodes_with_anti_affinity().count(),
-        )
-    };
-    assert_eq!(counts(&snapshot), (0, 0));
-    snapshot.set_pod(kind("podAffinity", "near"));
-    assert_eq!(counts(&snapshot), (1, 0));
-    snapshot.set_pod(kind("podAntiAffinity", "apart"));
-    assert_eq!(counts(&snapshot), (1, 1));
-    snapshot.remove_pod("apart");
-    snapshot.remove_pod("near");
-    assert_eq!(counts(&snapshot), (0, 0));
-}
-
-#[test]
 fn images_are_counted_by_the_nodes_that_have_them() {
     let with = |name: &str, images: &[&str]| {
         let images: Vec<_> = images

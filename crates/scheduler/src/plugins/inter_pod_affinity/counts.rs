@@ -1,55 +1,97 @@
 //! Sums over parts of a cluster: nodes with the same value of a label are a part.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 
-use crate::snapshot::NodeInfo;
+use crate::{
+    domains::Domains,
+    snapshot::{NodeInfo, Snapshot},
+};
 
-/// By label, then by its value. Sums of zero are not kept.
-#[derive(Clone, Debug, Default)]
+/// By label, then by the part. Which labels is said at first.
+#[derive(Clone, Default)]
 pub struct Counts {
-    by_key: HashMap<String, HashMap<String, i64>>,
+    by_key: Vec<Parts>,
+}
+
+#[derive(Clone)]
+struct Parts {
+    key: String,
+    domains: Arc<Domains>,
+    /// Those of parts after the last are zero. Copies of a state share it until one changes.
+    sums: Arc<Vec<i64>>,
+    /// How many sums are not zero.
+    some: usize,
 }
 
 impl Counts {
-    /// Adds to the part that the node is in; nothing where it does not have the label.
-    pub fn add(&mut self, key: &str, node: &NodeInfo, by: i64) {
-        let Some(value) = node.label(key) else {
-            return;
-        };
-        if !self.by_key.contains_key(key) {
-            self.by_key.insert(key.to_owned(), HashMap::new());
-        }
-        let Some(parts) = self.by_key.get_mut(key) else {
-            return;
-        };
-        match parts.get_mut(value) {
-            Some(sum) => *sum = sum.saturating_add(by),
-            None => {
-                parts.insert(value.to_owned(), by);
+    /// Sums by these labels, all zero.
+    pub fn by<'k>(keys: impl IntoIterator<Item = &'k str>, cluster: &Snapshot) -> Self {
+        let mut counts = Self::default();
+        for key in keys {
+            if counts.parts(key).is_none() {
+                counts.by_key.push(Parts {
+                    key: key.to_owned(),
+                    domains: cluster.domains(key),
+                    sums: Arc::default(),
+                    some: 0,
+                });
             }
         }
-        if parts.get(value) == Some(&0) {
-            parts.remove(value);
-        }
-        if parts.is_empty() {
-            self.by_key.remove(key);
+        counts
+    }
+
+    fn parts(&self, key: &str) -> Option<&Parts> {
+        self.by_key.iter().find(|parts| parts.key == key)
+    }
+
+    /// Adds to the part that the node is in; nothing where it does not have the label.
+    pub fn add(&mut self, key: &str, node: &NodeInfo, by: i64) {
+        self.add_all(key, [(node.slot, by)]);
+    }
+
+    /// Adds to the parts that nodes are in, by their slots.
+    pub fn add_all(&mut self, key: &str, shares: impl IntoIterator<Item = (usize, i64)>) {
+        let Some(parts) = self.by_key.iter_mut().find(|parts| parts.key == key) else {
+            return;
+        };
+        let sums = Arc::make_mut(&mut parts.sums);
+        for (slot, by) in shares {
+            let Some(domain) = parts.domains.of(slot) else {
+                continue;
+            };
+            if sums.len() <= domain {
+                sums.resize(domain.saturating_add(1), 0);
+            }
+            let before = sums[domain];
+            sums[domain] = before.saturating_add(by);
+            match (before, sums[domain]) {
+                (0, 0) => {}
+                (0, _) => parts.some = parts.some.saturating_add(1),
+                (_, 0) => parts.some = parts.some.saturating_sub(1),
+                _ => {}
+            }
         }
     }
 
     /// The sum of the part that the node is in by a label.
     pub fn of(&self, key: &str, node: &NodeInfo) -> i64 {
-        let parts = self.by_key.get(key);
-        let sum = parts.and_then(|parts| parts.get(node.label(key)?));
-        sum.copied().unwrap_or(0)
+        self.parts(key).map_or(0, |parts| parts.of(node))
     }
 
     /// The sums of the parts that the node is in, by any label.
     pub fn all_of(&self, node: &NodeInfo) -> impl Iterator<Item = i64> {
-        let parts = self.by_key.iter();
-        parts.filter_map(|(key, parts)| parts.get(node.label(key)?).copied())
+        self.by_key.iter().map(|parts| parts.of(node))
     }
 
     pub fn is_empty(&self) -> bool {
-        self.by_key.is_empty()
+        self.by_key.iter().all(|parts| parts.some == 0)
+    }
+}
+
+impl Parts {
+    fn of(&self, node: &NodeInfo) -> i64 {
+        let domain = self.domains.of(node.slot);
+        let sum = domain.and_then(|domain| self.sums.get(domain));
+        sum.copied().unwrap_or(0)
     }
 }

@@ -1,6 +1,6 @@
 //! What pods prefer of each other.
 
-use super::{Counts, InterPodAffinity, Labels, PodAffinity};
+use super::{Counts, InterPodAffinity, keys};
 use crate::{
     framework::{self, MAX_SCORE, Score},
     pod_info::PodInfo,
@@ -10,39 +10,6 @@ use crate::{
 /// The sum of weights for each part of the cluster.
 pub struct ScoreState {
     weights: Counts,
-}
-
-impl InterPodAffinity {
-    /// What the pod prefers of those that are there.
-    fn weigh_own(&self, rules: &PodAffinity, cluster: &Snapshot, weights: &mut Counts) {
-        for (term, weight) in &rules.preferred {
-            let tally = cluster.tally(&term.scope(&self.namespaces));
-            for (slot, count) in tally.iter() {
-                if let Some(node) = cluster.at(slot) {
-                    let sum = weight.saturating_mul(count.all);
-                    weights.add(&term.topology_key, node, sum);
-                }
-            }
-        }
-    }
-}
-
-/// What a pod that is there prefers of this one.
-fn weigh_other(
-    pod: &PodInfo,
-    namespace: &Labels,
-    rules: &PodAffinity,
-    required_weight: i64,
-    node: &NodeInfo,
-    weights: &mut Counts,
-) {
-    let required = rules.required.iter().map(|term| (term, required_weight));
-    let preferred = rules.preferred.iter().map(|(term, weight)| (term, *weight));
-    for (term, weight) in required.chain(preferred) {
-        if term.selects(pod, namespace) {
-            weights.add(&term.topology_key, node, weight);
-        }
-    }
 }
 
 impl Score for InterPodAffinity {
@@ -61,22 +28,30 @@ impl Score for InterPodAffinity {
         if !self.heeds_others && rules.is_none_or(|rules| rules.preferred.is_empty()) {
             return false;
         }
-        let mut weights = Counts::default();
-        if let Some(rules) = rules {
-            self.weigh_own(rules, cluster, &mut weights);
+        let own = rules.map_or(&[][..], |rules| &rules.preferred);
+        let theirs = &cluster.standing;
+        let terms = own.iter().map(|(term, _)| term);
+        let terms = terms
+            .chain(theirs.near.terms())
+            .chain(theirs.preferred.terms());
+        let mut weights = Counts::by(keys(terms), cluster);
+        // What the pod prefers of those that are there.
+        for (term, weight) in own {
+            let tally = cluster.tally(&term.scope(&self.namespaces));
+            let sums = tally
+                .all()
+                .map(|(slot, pods)| (slot, weight.saturating_mul(pods)));
+            weights.add_all(&term.topology_key, sums);
         }
-        let mut nodes = cluster.nodes_with_affinity().peekable();
-        if nodes.peek().is_some() {
+        // What those prefer of it.
+        if !theirs.is_empty() {
             let namespace = self.namespace_labels(pod);
-            for node in nodes {
-                let rules = node
-                    .pods
-                    .values()
-                    .filter_map(|other| other.affinity.as_ref());
-                for rules in rules {
-                    let weight = self.required_weight;
-                    weigh_other(pod, &namespace, rules, weight, node, &mut weights);
-                }
+            for (term, pods) in theirs.near.about(pod, &namespace) {
+                let weight = |(slot, pods)| (slot, self.required_weight.saturating_mul(pods));
+                weights.add_all(&term.topology_key, pods.map(weight));
+            }
+            for (term, sums) in theirs.preferred.about(pod, &namespace) {
+                weights.add_all(&term.topology_key, sums);
             }
         }
         let any = !weights.is_empty();

@@ -73,7 +73,7 @@ impl PodAffinity {
 }
 
 /// Some pods, and how near they are meant: on nodes with the same value of a label.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Term {
     pub topology_key: String,
     selector: Selector,
