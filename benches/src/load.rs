@@ -37,6 +37,7 @@ pub struct Plan {
 }
 
 /// What a run did.
+#[derive(Default)]
 pub struct Load {
     pub done: u64,
     /// Bytes of bodies received.
@@ -48,6 +49,21 @@ pub struct Load {
 }
 
 impl Load {
+    /// What several runs did, as one after the other.
+    pub fn together(runs: impl IntoIterator<Item = Load>) -> Load {
+        let mut sum = Load::default();
+        let mut latencies = Vec::new();
+        for run in runs {
+            sum.done += run.done;
+            sum.bytes += run.bytes;
+            sum.elapsed += run.elapsed;
+            sum.generator_cpu += run.generator_cpu;
+            latencies.extend(run.latencies.all());
+        }
+        sum.latencies = Latencies::new(latencies);
+        sum
+    }
+
     pub fn per_second(&self) -> f64 {
         self.done as f64 / self.elapsed.as_secs_f64()
     }

@@ -15,6 +15,10 @@ impl Latencies {
         Self(all)
     }
 
+    pub fn all(self) -> Vec<Duration> {
+        self.0
+    }
+
     /// The smallest value that at least `percent` of all are no greater than; zero when there are none.
     pub fn percentile(&self, percent: f64) -> Duration {
         let rank = (percent / 100.0 * self.0.len() as f64).ceil() as usize;

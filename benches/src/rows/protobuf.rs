@@ -19,8 +19,10 @@ use crate::{
 
 const GET_CONNECTIONS: usize = 32;
 const LIST_CONNECTIONS: usize = 8;
-const TIME: Duration = Duration::from_secs(4);
-const TIME_QUICK: Duration = Duration::from_secs(1);
+/// Both in turn, so many times: a machine that is slow for a second is slow for both.
+const ROUNDS: usize = 6;
+const ROUNDS_QUICK: usize = 1;
+const TIME: Duration = Duration::from_secs(1);
 /// Before the time that counts: what is read for the first time becomes a message then.
 const WARM_UP: Duration = Duration::from_millis(500);
 const REQUESTS_MAX: u64 = 10_000_000;
@@ -65,33 +67,31 @@ async fn answers_in_protobuf(endpoint: &Endpoint, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// Reads in JSON, then in protobuf: the latter, and its rate in percent of the former's.
+/// Reads in JSON and in protobuf: the latter, and its rate in percent of the former's.
 async fn both(
     endpoint: &Endpoint,
     connections: usize,
     effort: Effort,
     path: &impl Fn(u64) -> String,
 ) -> Result<(Load, f64)> {
-    let json = run(endpoint, connections, effort, path, &JSON).await?;
-    let protobuf = run(endpoint, connections, effort, path, &PROTOBUF).await?;
+    let run = async |accept: &HeaderValue, time: Duration| {
+        let make = |number| request(endpoint, &path(number), accept);
+        let plan = Plan {
+            connections,
+            requests: REQUESTS_MAX,
+            time,
+        };
+        load::run(endpoint, plan, StatusCode::OK, make).await
+    };
+    let (mut json, mut protobuf) = (Vec::new(), Vec::new());
+    for accept in [&JSON, &PROTOBUF] {
+        run(accept, WARM_UP).await?;
+    }
+    for _ in 0..effort.pick(ROUNDS, ROUNDS_QUICK) {
+        json.push(run(&JSON, TIME).await?);
+        protobuf.push(run(&PROTOBUF, TIME).await?);
+    }
+    let (json, protobuf) = (Load::together(json), Load::together(protobuf));
     let share = 100.0 * protobuf.per_second() / json.per_second();
     Ok((protobuf, share))
-}
-
-async fn run(
-    endpoint: &Endpoint,
-    connections: usize,
-    effort: Effort,
-    path: &impl Fn(u64) -> String,
-    accept: &HeaderValue,
-) -> Result<Load> {
-    let make = |number| request(endpoint, &path(number), accept);
-    let plan = Plan {
-        connections,
-        requests: REQUESTS_MAX,
-        time: WARM_UP,
-    };
-    load::run(endpoint, plan, StatusCode::OK, make).await?;
-    let time = effort.pick(TIME, TIME_QUICK);
-    load::run(endpoint, Plan { time, ..plan }, StatusCode::OK, make).await
 }
