@@ -8,7 +8,7 @@
 pub mod args;
 pub mod extenders;
 mod file;
-mod points;
+pub mod points;
 mod sets;
 mod strict;
 mod validation;

@@ -8,6 +8,7 @@ pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
+pub mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources_balanced;
@@ -160,6 +161,7 @@ fn parts(args: &Args, sources: &Sources, volumes: &Arc<VolumeBinding>) -> Parts 
             Box::new(spread.clone()),
             Box::new(affinity.clone()),
             Box::new(devices.clone()),
+            Box::new(node_declared_features::NodeDeclaredFeatures),
         ],
         scores: vec![
             Box::new(taint_toleration::TaintToleration),

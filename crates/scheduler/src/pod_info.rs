@@ -9,7 +9,7 @@ use knarr_volumes::pod::{self, PodClaim};
 
 use crate::{
     labels::Labels,
-    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
+    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred, node_declared_features},
     preempted,
     resources::{self, Resources},
 };
@@ -35,6 +35,8 @@ pub struct PodInfo {
     pub claims: Vec<PodClaim>,
     /// Rules about nodes, where it has any and has no node yet.
     rules: Option<Box<NodeRules>>,
+    /// The features that it asks of a node, where it has none yet.
+    pub node_features: Vec<&'static str>,
     /// Rules about other pods, where it has any.
     pub affinity: Option<Box<PodAffinity>>,
     started: Option<Timestamp>,
@@ -84,6 +86,10 @@ impl PodInfo {
             rules: match node_name {
                 Some(_) => None,
                 None => NodeRules::of(spec).map(Box::new),
+            },
+            node_features: match node_name {
+                Some(_) => Vec::new(),
+                None => node_declared_features::required(spec),
             },
             affinity: PodAffinity::of(pod).map(Box::new),
             started: started.map(|time| time.0),

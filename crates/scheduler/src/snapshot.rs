@@ -19,6 +19,7 @@ use crate::{
     domains::{Domains, Labels},
     framework::Change,
     nominated::Nominated,
+    plugins::node_declared_features::declared,
     pod_info::PodInfo,
     resources::Resources,
     standing::Standing,
@@ -147,6 +148,7 @@ fn changes(old: &Node, new: &Node) -> Vec<Change> {
             Change::NodeAllocatable,
             allocatable(old) != allocatable(new),
         ),
+        (Change::NodeFeatures, declared(old) != declared(new)),
     ];
     let found = found.into_iter().filter(|(_, differs)| *differs);
     found.map(|(change, _)| change).collect()

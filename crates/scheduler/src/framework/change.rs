@@ -9,6 +9,8 @@ pub enum Change {
     NodeTaints,
     NodeUncordoned,
     NodeAllocatable,
+    /// What its kubelet declares to be able to do.
+    NodeFeatures,
     /// A pod was bound to it.
     PodAdded,
     /// The labels of a pod on it changed.
@@ -27,6 +29,7 @@ impl Change {
             // A cordon is known by its taint there.
             Self::NodeTaints | Self::NodeUncordoned => "NodeUpdateNodeTaint",
             Self::NodeAllocatable => "NodeUpdateNodeAllocatable",
+            Self::NodeFeatures => "NodeUpdateNodeDeclaredFeature",
             Self::PodAdded => "AssignedPodAdd",
             Self::PodLabels => "AssignedPodUpdatePodLabel",
             Self::PodRemoved => "AssignedPodDelete",

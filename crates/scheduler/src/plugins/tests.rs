@@ -3,7 +3,11 @@ use std::{borrow::Cow, sync::Arc};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{pod_info::PodInfo, snapshot::Snapshot};
+use crate::{
+    config::points::{DEFAULT, Point},
+    pod_info::PodInfo,
+    snapshot::Snapshot,
+};
 
 fn reasons(pod: Value, node: Value) -> Vec<String> {
     let mut snapshot = Snapshot::default();
@@ -131,4 +135,29 @@ fn claims_of_devices_must_be_there() {
         reasons(pod, json!({})),
         ["resourceclaim.resource.k8s.io \"gpu\" not found"]
     );
+}
+
+/// A name without a plugin would be accepted in a profile and do nothing.
+#[test]
+fn every_plugin_of_the_default_profile_is_here() {
+    let volumes = Arc::new(VolumeBinding::new(
+        Informer::new(),
+        Informer::new(),
+        Informer::new(),
+        Csi::unfed(),
+    ));
+    let parts = parts(&Args::default(), &Sources::unfed(), &volumes);
+    let filters: Vec<_> = parts.filters.iter().map(|filter| filter.name()).collect();
+    let scores: Vec<_> = parts.scores.iter().map(|score| score.name()).collect();
+    for known in &DEFAULT {
+        for (point, there) in [(Point::Filter, &filters), (Point::Score, &scores)] {
+            let wanted = known.points.contains(&point);
+            assert_eq!(
+                there.contains(&known.name),
+                wanted,
+                "{} {point:?}",
+                known.name
+            );
+        }
+    }
 }

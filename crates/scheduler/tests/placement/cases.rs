@@ -136,10 +136,14 @@ impl Cases {
                 images.push(json!({"names": [image], "sizeBytes": size * MEBIBYTE}));
             }
         }
+        let mut features = Vec::new();
+        if self.chance(70) {
+            features.push("RestartAllContainersOnContainerExits");
+        }
         json!({
             "apiVersion": "v1", "kind": "Node",
             "metadata": {"name": name, "labels": labels}, "spec": spec,
-            "status": {"allocatable": allocatable, "images": images},
+            "status": {"allocatable": allocatable, "images": images, "declaredFeatures": features},
         })
     }
 
@@ -255,6 +259,11 @@ impl Cases {
         pod["spec"]["priority"] = json!(self.one(&[0, 0, 5, 10, 20]));
         if self.chance(8) {
             pod["spec"]["preemptionPolicy"] = json!("Never");
+        }
+        if self.chance(8) {
+            let codes = json!({"operator": "In", "values": [1]});
+            pod["spec"]["containers"][0]["restartPolicyRules"] =
+                json!([{"action": "RestartAllContainers", "exitCodes": codes}]);
         }
         if self.chance(35) {
             let tolerations = self.times(2, Self::toleration);

@@ -91,6 +91,7 @@ pub fn node(name: &str, words: &[String]) -> Result<Value> {
                 let image = json!({"names": [name], "sizeBytes": bytes});
                 push(&mut node["status"]["images"], image);
             }
+            "feature" => push(&mut node["status"]["declaredFeatures"], json!(value)),
             _ if is_resource(field) => allocatable[field] = json!(value),
             _ => match field.strip_prefix("label.") {
                 Some(label) => node["metadata"]["labels"][label] = json!(value),
@@ -186,6 +187,13 @@ fn pod_field(pod: &mut Value, word: &str) -> Result<()> {
         "tolerate" => push(&mut pod["spec"]["tolerations"], toleration(value)),
         "image" => pod["spec"]["containers"][0]["image"] = json!(value),
         "port" => push(&mut pod["spec"]["containers"][0]["ports"], port(value)?),
+        "restart-all" => {
+            let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}});
+            push(
+                &mut pod["spec"]["containers"][0]["restartPolicyRules"],
+                rule,
+            );
+        }
         "claim" => {
             let volume = json!({"name": value, "persistentVolumeClaim": {"claimName": value}});
             push(&mut pod["spec"]["volumes"], volume);
