@@ -308,8 +308,8 @@ impl Reconciler for DeploymentController {
         let deployments = Api::namespaced(self.client.clone(), &key.namespace);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
         let owned = owners::execute(claims, &*deployment, &deployments, &sets).await?;
-        let running = self.running(&key.namespace, &owned);
-        let plan = plan::plan(&deployment, &owned, &running, clock::now());
+        let running = || self.running(&key.namespace, &owned);
+        let plan = plan::plan(&deployment, &owned, running, clock::now());
         for op in plan.ops {
             tracing::trace!(%key, ?op, "executing");
             self.execute(&deployment, op).await?;

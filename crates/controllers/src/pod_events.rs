@@ -14,7 +14,7 @@ pub(crate) struct Meaning {
     /// Pods that go, by controller and uid.
     pub going: Vec<(Key, String)>,
     pub wake: Vec<Key>,
-    /// Nobody controls it: whoever selects it may adopt it.
+    /// It is nobody's, and new as such: whoever selects it may adopt it.
     pub orphan: bool,
 }
 
@@ -56,9 +56,26 @@ pub(crate) fn meaning(event: &Event<Pod>, kind: &str) -> Meaning {
         }
         Event::Deleted(_) => meaning.going.extend(going(pod)),
     }
-    meaning.orphan = owners::controller_of(&pod.metadata).is_none();
+    meaning.orphan = !is_going && is_new_orphan(event);
     meaning.wake.extend(owner);
     meaning
+}
+
+/// Whether somebody else may adopt the pod than before the event. Finding out who does compiles the selectors of the namespace: what
+/// its kubelet says of a pod is no reason (upstream `updatePod`).
+fn is_new_orphan(event: &Event<Pod>) -> bool {
+    let controller =
+        |pod: &Pod| owners::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+    match event {
+        Event::Added(pod) => controller(pod).is_none(),
+        Event::Updated { old, new } => {
+            let is_other = uid(&**old) != uid(&**new)
+                || old.metadata.labels != new.metadata.labels
+                || controller(old).is_some();
+            controller(new).is_none() && is_other
+        }
+        Event::Deleted(_) => false,
+    }
 }
 
 fn controller_key(pod: &Pod, kind: &str) -> Option<Key> {

@@ -282,7 +282,7 @@ impl<K: Replicated> Reconciler for ReplicaSetController<K> {
             self.queue.add_after(key.clone(), left);
         } else if set.meta().deletion_timestamp.is_none() {
             let now = clock::now();
-            if let Some(op) = plan::plan(&seen, &active, &self.related(&set), now) {
+            if let Some(op) = plan::plan(&seen, &active, || self.related(&set), now) {
                 result = self.execute(key, &set, op).await;
             }
         }

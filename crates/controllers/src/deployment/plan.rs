@@ -54,12 +54,12 @@ struct Planner<'a> {
     now: Timestamp,
 }
 
-/// `sets` are the ReplicaSets the deployment controls; `running` counts pods that have not ended by ReplicaSet uid (needed
-/// for the Recreate strategy only).
+/// `sets` are the ReplicaSets the deployment controls; `running` counts pods that have not ended by ReplicaSet uid: asked
+/// only by the Recreate strategy.
 pub(crate) fn plan(
     deployment: &Deployment,
     sets: &[Arc<ReplicaSet>],
-    running: &HashMap<String, usize>,
+    running: impl FnOnce() -> HashMap<String, usize>,
     now: Timestamp,
 ) -> Plan {
     let mut planner = Planner {
@@ -201,7 +201,7 @@ impl Planner<'_> {
         self.rollout_status()
     }
 
-    fn recreate(&mut self, running: &HashMap<String, usize>) -> DeploymentStatus {
+    fn recreate(&mut self, running: impl FnOnce() -> HashMap<String, usize>) -> DeploymentStatus {
         let mut scaled_down = false;
         for index in self.rollout.old() {
             scaled_down |= self.rollout.scale(index, 0);
@@ -217,7 +217,7 @@ impl Planner<'_> {
         self.rollout_status()
     }
 
-    fn old_pods_run(&self, running: &HashMap<String, usize>) -> bool {
+    fn old_pods_run(&self, running: impl FnOnce() -> HashMap<String, usize>) -> bool {
         let new_uid = self
             .rollout
             .new_set()
@@ -228,7 +228,7 @@ impl Planner<'_> {
             .into_iter()
             .any(|i| self.rollout.sets[i].status().replicas > 0);
         counted
-            || running
+            || running()
                 .iter()
                 .any(|(uid, pods)| Some(uid) != new_uid && *pods > 0)
     }

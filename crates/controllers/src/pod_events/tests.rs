@@ -28,7 +28,37 @@ fn events_are_their_controllers() {
         wake: vec![key()],
         ..Meaning::default()
     };
+    let labelled = |pod: &Arc<Pod>| {
+        let mut labelled = Pod::clone(pod);
+        let labels = labelled.metadata.labels.get_or_insert_default();
+        labels.insert("app".to_owned(), "another".to_owned());
+        Arc::new(labelled)
+    };
+    let nobodys = owned("a", None, false);
     for (what, event, expected) in [
+        (
+            "nobody's, and its kubelet says something of it",
+            update(nobodys.clone(), nobodys.clone()),
+            Meaning::default(),
+        ),
+        (
+            "nobody's, with other labels",
+            update(nobodys.clone(), labelled(&nobodys)),
+            Meaning {
+                orphan: true,
+                ..Meaning::default()
+            },
+        ),
+        (
+            "nobody's, going",
+            update(nobodys.clone(), owned("a", None, true)),
+            Meaning::default(),
+        ),
+        (
+            "nobody's, deleted",
+            Event::Deleted(nobodys.clone()),
+            Meaning::default(),
+        ),
         (
             "created",
             Event::Added(owned("a", agent, false)),

@@ -32,12 +32,12 @@ pub(crate) fn replicas(set: &ReplicaSet) -> i32 {
     set.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1)
 }
 
-/// `active` are the ReplicaSet's pods that count; `related` those of all ReplicaSets of its controller (its own too),
-/// which tell how crowded nodes are.
+/// `active` are the ReplicaSet's pods that count; `related` finds those of all ReplicaSets of its controller (its own too),
+/// which tell how crowded nodes are: asked only where pods are to go.
 pub(crate) fn plan(
     set: &ReplicaSet,
     active: &[Arc<Pod>],
-    related: &[Arc<Pod>],
+    related: impl FnOnce() -> Vec<Arc<Pod>>,
     now: Timestamp,
 ) -> Option<Op> {
     let wanted = usize::try_from(replicas(set)).unwrap_or(0);
@@ -49,7 +49,7 @@ pub(crate) fn plan(
         Ordering::Greater => {
             let count = active.len().saturating_sub(wanted).min(BURST_PODS);
             let mut pods = active.to_vec();
-            rank(&mut pods, related, now);
+            rank(&mut pods, &related(), now);
             pods.truncate(count);
             Some(Op::Delete { pods })
         }

@@ -28,7 +28,7 @@ fn the_created_replica_set_is_linked_and_labelled() {
     let deployment = deployment(json!({"metadata": {"annotations": {
         "kubernetes.io/change-cause": "because", "kubectl.kubernetes.io/last-applied-configuration": "{}",
     }}}));
-    let plan = plan(&deployment, &[], &HashMap::new(), now());
+    let plan = plan(&deployment, &[], HashMap::new, now());
     let Some(Op::Create(set)) = plan.ops.first() else {
         panic!("{plan:?}")
     };
@@ -363,7 +363,7 @@ fn recreate_waits_for_the_last_old_pod() {
     let waiting = plan(
         &recreate(),
         &emptied,
-        &HashMap::from([("uid-old".to_owned(), 1)]),
+        || HashMap::from([("uid-old".to_owned(), 1)]),
         now(),
     );
     assert!(
@@ -373,7 +373,7 @@ fn recreate_waits_for_the_last_old_pod() {
     let gone = plan(
         &recreate(),
         &emptied,
-        &HashMap::from([("uid-old".to_owned(), 0)]),
+        || HashMap::from([("uid-old".to_owned(), 0)]),
         now(),
     );
     let Some(Op::Create(created)) = gone.ops.first() else {
@@ -392,7 +392,7 @@ fn only_the_status_follows_while_a_deployment_is_deleted() {
     let plan = plan(
         &deployment(deleting),
         &[set("old", "v1", 3, 3, 1)],
-        &HashMap::new(),
+        HashMap::new,
         now(),
     );
     assert!(

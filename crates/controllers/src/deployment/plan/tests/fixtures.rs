@@ -111,5 +111,5 @@ pub fn describe(plan: &Plan) -> String {
 }
 
 pub fn check(deployment: &Deployment, sets: &[Arc<ReplicaSet>], expected: Expect) {
-    expected.assert_eq(&describe(&plan(deployment, sets, &HashMap::new(), now())));
+    expected.assert_eq(&describe(&plan(deployment, sets, HashMap::new, now())));
 }

@@ -96,7 +96,7 @@ fn rollouts_keep_their_bounds_and_end() {
             )];
             let mut steps = 0;
             loop {
-                let plan = plan(&deployment, &sets, &HashMap::new(), now());
+                let plan = plan(&deployment, &sets, HashMap::new, now());
                 let idle = plan.ops.is_empty();
                 apply(&mut deployment, &mut sets, plan, steps);
                 run_pods(&mut sets);
@@ -155,7 +155,7 @@ fn a_rollback_with_a_new_size_reports_its_progress() {
     ];
     let mut reasons = Vec::new();
     for step in 0..30 {
-        let plan = plan(&deployment, &sets, &HashMap::new(), now());
+        let plan = plan(&deployment, &sets, HashMap::new, now());
         if plan.ops.is_empty() {
             break;
         }
@@ -198,7 +198,7 @@ fn a_rollout_too_quick_for_its_steps_is_reported_all_the_same() {
         json!({"metadata": {"annotations": {"deployment.kubernetes.io/revision": "2"}}}),
     );
     let sets = [set("old", "v0", 0, 0, 1), set("new", "v1", 3, 3, 2)];
-    let plan = plan(&deployment(stale), &sets, &HashMap::new(), now());
+    let plan = plan(&deployment(stale), &sets, HashMap::new, now());
     let [Op::Status { status, .. }] = plan.ops.as_slice() else {
         panic!("{plan:?}")
     };
@@ -224,7 +224,7 @@ fn the_largest_times_and_numbers_end_nothing() {
         plan(
             &deployment(update),
             &[set("old", "v1", 3, 3, 1)],
-            &HashMap::new(),
+            HashMap::new,
             now(),
         );
     }
@@ -252,7 +252,7 @@ fn the_largest_times_and_numbers_end_nothing() {
         plan(
             &deployment(large),
             &[Arc::new(old.clone())],
-            &HashMap::new(),
+            HashMap::new,
             now(),
         );
     }
