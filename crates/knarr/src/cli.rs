@@ -215,6 +215,11 @@ pub struct Schedule {
     #[arg(long)]
     pub explain: bool,
 
+    /// Ask about a cluster that was saved, instead of the one that runs here: by `kubectl get nodes,pods,namespaces -A -o json`, with
+    /// `pv,pvc,sc,pdb,svc,rs` where pods have to do with them; several times for several files, in JSON or YAML
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    pub cluster: Vec<PathBuf>,
+
     /// The KubeSchedulerConfiguration that the cluster's scheduler was given; extenders are not asked
     #[arg(long, value_name = "FILE")]
     pub scheduler_config: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use std::{
     io::{IsTerminal, Write},
+    os::fd::AsRawFd,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,6 +20,17 @@ pub struct Progress {
 /// Whether standard output is a terminal, and who looks at it has not said otherwise.
 pub fn in_color() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
+}
+
+/// Columns of the terminal that standard output is; `None` where it is none, and lines may be as long as they are.
+#[expect(unsafe_code, reason = "there is no safe way to it")]
+pub fn width() -> Option<usize> {
+    nix::ioctl_read_bad!(window_size, nix::libc::TIOCGWINSZ, nix::libc::winsize);
+    // SAFETY: a winsize is numbers alone.
+    let mut size: nix::libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, and the kernel writes one winsize.
+    unsafe { window_size(std::io::stdout().as_raw_fd(), &raw mut size) }.ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
 impl Progress {

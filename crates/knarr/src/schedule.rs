@@ -1,8 +1,10 @@
 //! `knarr schedule`: where the scheduler would put a pod, and why not elsewhere.
 //!
-//! The scheduler's own plugins are asked, about the cluster as it is read now. A manifest is sent to the server as a dry run
-//! first, so that defaults, priority and whatever else admission adds are in it.
+//! The scheduler's own plugins are asked, about the cluster as it is read now, or about one that was saved to files. A manifest is sent
+//! to the server as a dry run first, so that defaults, priority and whatever else admission adds are in it; a saved cluster's gets
+//! defaults and priority.
 
+mod saved;
 mod text;
 
 use std::{fmt::Debug, path::Path, time::Duration};
@@ -20,6 +22,8 @@ use kube::{
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
+use saved::Saved;
+
 use crate::{
     cli::Schedule,
     progress,
@@ -33,34 +37,54 @@ const MANIFEST_BYTES_MAX: u64 = 3 * 1024 * 1024;
 
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 pub fn run(flags: &Schedule) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("cannot start the async runtime")?;
     let config = flags.scheduler_config.as_deref().map(Config::read);
     let config = config.transpose().context("--scheduler-config")?;
     let config = config.unwrap_or_default();
-    let Some(note) = running(&flags.data_dir)? else {
-        let dir = flags.data_dir.display();
-        bail!("no knarr runs on {dir}; start one with: knarr up");
+    let (pod, mut simulation) = match flags.cluster.as_slice() {
+        [] => read_running(flags, &config)?,
+        files => {
+            let saved = Saved::read(files)?;
+            let mut pod = saved.pod(&flags.namespace, &flags.pod)?;
+            forget_node(&mut pod);
+            let simulation = saved.simulation(&config, &pod)?;
+            (pod, simulation)
+        }
     };
-    let work = async {
-        let client = client(&note).await?;
-        let pod = pod(&client, flags).await?;
-        let simulation = simulation(&client, &config, &pod).await?;
-        Ok::<_, anyhow::Error>((pod, simulation))
-    };
-    let read = runtime.block_on(async { timeout(ANSWER_TIMEOUT, work).await });
-    let (pod, mut simulation) = read.context("the API server takes too long")??;
     let color = progress::in_color();
     if flags.explain {
         let explanation = simulation.explain(pod.clone());
-        print!("{}", text::explanation(&explanation, color));
+        let width = progress::width();
+        print!(
+            "{}",
+            text::explanation(&explanation, text::Look { color, width })
+        );
     }
     let name = pod.metadata.name.clone().unwrap_or_default();
     let placement = simulation.schedule(pod);
     print!("{}", text::placement(&name, &placement, color));
     Ok(())
+}
+
+/// The pod and the cluster that runs here.
+fn read_running(flags: &Schedule, config: &Config) -> Result<(Pod, Simulation)> {
+    let Some(note) = running(&flags.data_dir)? else {
+        let dir = flags.data_dir.display();
+        bail!(
+            "no knarr runs on {dir}; start one with: knarr up, or name a saved cluster by --cluster"
+        );
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")?;
+    let work = async {
+        let client = client(&note).await?;
+        let pod = pod(&client, flags).await?;
+        let simulation = simulation(&client, config, &pod).await?;
+        Ok::<_, anyhow::Error>((pod, simulation))
+    };
+    let read = runtime.block_on(async { timeout(ANSWER_TIMEOUT, work).await });
+    read.context("the API server takes too long")?
 }
 
 /// The pod that is asked about, as it was before it had a node.
@@ -76,10 +100,14 @@ async fn pod(client: &Client, flags: &Schedule) -> Result<Pod> {
             format!("there is no pod {name} in namespace {namespace}, and no such file")
         })?
     };
+    forget_node(&mut pod);
+    Ok(pod)
+}
+
+fn forget_node(pod: &mut Pod) {
     if let Some(spec) = &mut pod.spec {
         spec.node_name = None;
     }
-    Ok(pod)
 }
 
 /// The pod that the server would make of a manifest.

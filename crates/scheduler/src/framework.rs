@@ -103,6 +103,11 @@ pub trait Filter: Send + Sync {
     /// # Errors
     /// Everything that does not fit.
     fn filter(&self, pod: &PodInfo, node: &NodeInfo, state: &CycleState) -> Result<(), Refusal>;
+    /// What would have to change for the pod to be on a node that was ruled out here, in people's words; nothing where that cannot be
+    /// told of this node alone. Only explanations ask.
+    fn remedies(&self, _pod: &PodInfo, _node: &NodeInfo) -> Vec<String> {
+        Vec::new()
+    }
     /// Makes `state` what it were with a pod more on the node (upstream's `PreFilterExtensions`).
     fn add_pod(&self, _pod: &PodInfo, _added: &PodInfo, _node: &NodeInfo, _state: &mut CycleState) {
     }

@@ -17,6 +17,8 @@ use k8s_openapi::api::{
 };
 use knarr_client::csidriver::CsiDriver;
 use knarr_devices::taints::DeviceTaintRule;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::{
     config::Config,
@@ -52,6 +54,44 @@ pub enum Object {
     VolumeAttachment(Box<VolumeAttachment>),
 }
 
+impl Object {
+    /// An object as JSON; `None` for one of a kind that no plugin looks at.
+    ///
+    /// # Errors
+    /// It is none of its kind.
+    pub fn read(tree: Value) -> Result<Option<Self>, serde_json::Error> {
+        fn of<K: DeserializeOwned>(
+            make: impl FnOnce(Box<K>) -> Object,
+            tree: Value,
+        ) -> Result<Option<Object>, serde_json::Error> {
+            serde_json::from_value(tree).map(|object| Some(make(Box::new(object))))
+        }
+        let kind = tree.get("kind").and_then(Value::as_str).unwrap_or_default();
+        match kind {
+            "Node" => of(Self::Node, tree),
+            "Pod" => of(Self::Pod, tree),
+            "Namespace" => of(Self::Namespace, tree),
+            "Service" => of(Self::Service, tree),
+            "ReplicationController" => of(Self::ReplicationController, tree),
+            "ReplicaSet" => of(Self::ReplicaSet, tree),
+            "StatefulSet" => of(Self::StatefulSet, tree),
+            "PodDisruptionBudget" => of(Self::PodDisruptionBudget, tree),
+            "PersistentVolumeClaim" => of(Self::PersistentVolumeClaim, tree),
+            "PersistentVolume" => of(Self::PersistentVolume, tree),
+            "StorageClass" => of(Self::StorageClass, tree),
+            "ResourceClaim" => of(Self::ResourceClaim, tree),
+            "ResourceSlice" => of(Self::ResourceSlice, tree),
+            "DeviceClass" => of(Self::DeviceClass, tree),
+            "DeviceTaintRule" => of(Self::DeviceTaintRule, tree),
+            "CSIDriver" => of(Self::CsiDriver, tree),
+            "CSINode" => of(Self::CsiNode, tree),
+            "CSIStorageCapacity" => of(Self::CsiStorageCapacity, tree),
+            "VolumeAttachment" => of(Self::VolumeAttachment, tree),
+            _ => Ok(None),
+        }
+    }
+}
+
 /// A cluster in memory.
 pub struct Simulation {
     profiles: Profiles,
@@ -84,6 +124,8 @@ pub enum Verdict {
         reasons: Vec<String>,
         /// Whether other pods are in the way, whose end would help.
         resolvable: bool,
+        /// What would have to change for it to fit, as far as its plugin can tell.
+        remedies: Vec<String>,
     },
 }
 
@@ -219,10 +261,12 @@ impl Simulation {
                 Ok(()) => fitting.push(node),
                 Err((filter, refusal)) => {
                     let reasons = refusal.reasons.into_iter().map(Into::into).collect();
+                    let filter = &plugins.filters[filter];
                     let verdict = Verdict::RuledOut {
-                        plugin: plugins.filters[filter].name(),
+                        plugin: filter.name(),
                         reasons,
                         resolvable: refusal.resolvable,
+                        remedies: filter.remedies(&pod, node),
                     };
                     explanation.nodes.push((node.name().to_owned(), verdict));
                 }

@@ -126,6 +126,15 @@ impl Filter for NodeAffinity {
         }
     }
 
+    fn remedies(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        let selector = pod.spec().and_then(|spec| spec.node_selector.as_ref());
+        let wanted = selector.into_iter().flatten();
+        let missing = wanted.filter(|(key, value)| node.label(key) != Some(value.as_str()));
+        missing
+            .map(|(key, value)| format!("the label {key}={value}"))
+            .collect()
+    }
+
     fn changes(&self) -> &'static [Change] {
         &[Change::NodeAdded, Change::NodeLabels]
     }

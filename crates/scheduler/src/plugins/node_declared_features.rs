@@ -66,6 +66,15 @@ impl Filter for NodeDeclaredFeatures {
         }
     }
 
+    fn remedies(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        let declared = node.node.as_deref().map(declared).unwrap_or_default();
+        let missing = pod.node_features.iter();
+        let missing = missing.filter(|feature| !declared.iter().any(|name| name == *feature));
+        missing
+            .map(|feature| format!("a kubelet that declares {feature}"))
+            .collect()
+    }
+
     fn changes(&self) -> &'static [Change] {
         &[Change::NodeAdded, Change::NodeFeatures]
     }

@@ -36,6 +36,19 @@ impl Filter for NodePorts {
         }
     }
 
+    fn remedies(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        let others = node.pods.values();
+        let others = others.filter(|other| conflicts(pod, &other.host_ports));
+        let mut names: Vec<_> = others
+            .map(|other| format!("{}/{}", other.namespace, other.name))
+            .collect();
+        names.sort();
+        names
+            .iter()
+            .map(|name| format!("other ports than those of {name}"))
+            .collect()
+    }
+
     fn changes(&self) -> &'static [Change] {
         &[Change::NodeAdded, Change::PodRemoved]
     }

@@ -10,7 +10,7 @@ use crate::{
     },
     framework::{Change, ClusterEvent, CycleState, Filter, Reason, Refusal, Score, ScoreState},
     pod_info::PodInfo,
-    resources::Resources,
+    resources::{Amount, Resources},
     snapshot::{NodeInfo, allocatable_of},
 };
 
@@ -67,6 +67,12 @@ impl Filter for NodeResourcesFit {
             by_devices,
             &self.ignored,
         )
+    }
+
+    fn remedies(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        let (want, used, have) = (&pod.requests, &node.requested, &node.allocatable);
+        let lacking = shortages(want, used, have, |_| false, &self.ignored);
+        lacking.map(|shortage| shortage.remedy()).collect()
     }
 
     fn changes(&self) -> &'static [Change] {
@@ -133,8 +139,96 @@ impl NodeResourcesFit {
     }
 }
 
+/// A resource of which a node has not enough.
+struct Shortage<'a> {
+    name: &'a str,
+    want: Amount,
+    free: Amount,
+    /// What an empty node has.
+    all: Amount,
+}
+
+impl Shortage<'_> {
+    fn reason(&self) -> Reason {
+        match self.name {
+            "pods" => "Too many pods".into(),
+            "cpu" => "Insufficient cpu".into(),
+            "memory" => "Insufficient memory".into(),
+            "ephemeral-storage" => "Insufficient ephemeral-storage".into(),
+            name => format!("Insufficient {name}").into(),
+        }
+    }
+
+    /// Whether an empty node would have enough. Upstream ends no pods for the number of pods alone, but does beside others.
+    fn is_resolvable(&self) -> bool {
+        self.name == "pods" || self.want <= self.all
+    }
+
+    fn remedy(&self) -> String {
+        let text = |amount| amount_text(self.name, amount);
+        let (lacking, free) = (
+            text(self.want.saturating_sub(self.free)),
+            text(self.free.max(0)),
+        );
+        let (name, all) = (self.name, text(self.all));
+        format!("{lacking} more {name} ({free} of {all} free)")
+    }
+}
+
+/// As people write amounts of a resource, rounded up.
+fn amount_text(name: &str, amount: Amount) -> String {
+    const MEBIBYTE: Amount = 1 << 20;
+    let is_bytes = matches!(name, "memory" | "ephemeral-storage") || name.starts_with("hugepages-");
+    match name {
+        "cpu" if amount % 1000 == 0 => (amount / 1000).to_string(),
+        "cpu" => format!("{amount}m"),
+        _ if is_bytes && amount >= MEBIBYTE => {
+            let mebibytes = amount.saturating_add(MEBIBYTE - 1) / MEBIBYTE;
+            match mebibytes % 1024 {
+                0 => format!("{}Gi", mebibytes / 1024),
+                _ => format!("{mebibytes}Mi"),
+            }
+        }
+        _ => amount.to_string(),
+    }
+}
+
+/// What a node has not enough of, in upstream's order. Of extended resources that the node does not have some are had `by_devices`.
+fn shortages<'a>(
+    want: &'a Resources,
+    used: &'a Resources,
+    have: &'a Resources,
+    by_devices: impl Fn(&str) -> bool + 'a,
+    ignored: &'a Ignored,
+) -> impl Iterator<Item = Shortage<'a>> {
+    let basic = [
+        ("pods", 1),
+        ("cpu", want.milli_cpu),
+        ("memory", want.memory_bytes),
+        ("ephemeral-storage", want.ephemeral_bytes),
+    ];
+    let scalars = want
+        .scalars
+        .iter()
+        .map(|(name, want)| (name.as_str(), *want));
+    let scalars = scalars.filter(move |(name, _)| {
+        !ignored.contains(name) && (have.of(name) != 0 || !by_devices(name))
+    });
+    basic.into_iter().chain(scalars).filter_map(|(name, want)| {
+        let all = have.of(name);
+        let free = all.saturating_sub(used.of(name));
+        let lacks = want > 0 && want > free;
+        lacks.then_some(Shortage {
+            name,
+            want,
+            free,
+            all,
+        })
+    })
+}
+
 /// Refuses with a reason for each resource of which a node has not enough. Other pods are in the way where an empty node
-/// would have enough of all of them. Of extended resources that the node does not have some are had `by_devices`.
+/// would have enough of all of them.
 fn check(
     want: &Resources,
     used: &Resources,
@@ -142,58 +236,17 @@ fn check(
     by_devices: impl Fn(&str) -> bool,
     ignored: &Ignored,
 ) -> Result<(), Refusal> {
-    let mut reasons: Vec<Reason> = Vec::new();
-    let mut resolvable = true;
-    if used.pods.saturating_add(1) > have.pods {
-        reasons.push("Too many pods".into());
+    let mut refusal = Refusal {
+        reasons: Vec::new(),
+        resolvable: true,
+    };
+    for shortage in shortages(want, used, have, by_devices, ignored) {
+        refusal.reasons.push(shortage.reason());
+        refusal.resolvable &= shortage.is_resolvable();
     }
-    let amounts = [
-        (
-            "Insufficient cpu",
-            want.milli_cpu,
-            used.milli_cpu,
-            have.milli_cpu,
-        ),
-        (
-            "Insufficient memory",
-            want.memory_bytes,
-            used.memory_bytes,
-            have.memory_bytes,
-        ),
-        (
-            "Insufficient ephemeral-storage",
-            want.ephemeral_bytes,
-            used.ephemeral_bytes,
-            have.ephemeral_bytes,
-        ),
-    ];
-    for (reason, want, used, have) in amounts {
-        if want > 0 && want > have.saturating_sub(used) {
-            reasons.push(reason.into());
-            resolvable &= want <= have;
-        }
-    }
-    for (name, want) in want
-        .scalars
-        .iter()
-        .filter(|(name, _)| !ignored.contains(name))
-    {
-        let have = have.scalars.get(name).copied().unwrap_or(0);
-        let used = used.scalars.get(name).copied().unwrap_or(0);
-        if have == 0 && by_devices(name) {
-            continue;
-        }
-        if *want > 0 && *want > have.saturating_sub(used) {
-            reasons.push(format!("Insufficient {name}").into());
-            resolvable &= *want <= have;
-        }
-    }
-    match reasons.is_empty() {
+    match refusal.reasons.is_empty() {
         true => Ok(()),
-        false => Err(Refusal {
-            reasons,
-            resolvable,
-        }),
+        false => Err(refusal),
     }
 }
 

@@ -32,6 +32,10 @@ impl Filter for NodeUnschedulable {
         Ok(())
     }
 
+    fn remedies(&self, _: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        vec![format!("kubectl uncordon {}", node.name())]
+    }
+
     fn changes(&self) -> &'static [Change] {
         &[Change::NodeAdded, Change::NodeUncordoned]
     }

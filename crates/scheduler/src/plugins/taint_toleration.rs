@@ -21,6 +21,14 @@ fn untolerated<'a>(pod: &PodInfo, taints: &'a [Taint]) -> Option<&'a Taint> {
     taints::untolerated(pod.tolerations(), taints, &HARD)
 }
 
+/// As kubectl writes it: `key=value:effect`.
+fn said(taint: &Taint) -> String {
+    match taint.value.as_deref() {
+        None | Some("") => format!("{}:{}", taint.key, taint.effect),
+        Some(value) => format!("{}={value}:{}", taint.key, taint.effect),
+    }
+}
+
 impl Filter for TaintToleration {
     fn name(&self) -> &'static str {
         "TaintToleration"
@@ -31,6 +39,15 @@ impl Filter for TaintToleration {
             Some(_) => Err(Refusal::unresolvable("node(s) had untolerated taint(s)")),
             None => Ok(()),
         }
+    }
+
+    fn remedies(&self, pod: &PodInfo, node: &NodeInfo) -> Vec<String> {
+        let hard = node.taints().iter();
+        let hard = hard.filter(|taint| HARD.contains(&taint.effect.as_str()));
+        let untolerated = hard.filter(|taint| !taints::tolerates(pod.tolerations(), taint));
+        untolerated
+            .map(|taint| format!("a toleration of {}", said(taint)))
+            .collect()
     }
 
     fn changes(&self) -> &'static [Change] {

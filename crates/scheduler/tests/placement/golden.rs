@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use knarr_scheduler::{
     Config,
     simulation::{Object, Placement, Simulation},
@@ -86,22 +86,8 @@ fn outcome(placement: Placement) -> Outcome {
 
 fn read(object: &Value) -> Result<Object> {
     let kind = object["kind"].as_str().unwrap_or_default();
-    let tree = object.clone();
-    let object = match kind {
-        "Node" => Object::Node(serde_json::from_value(tree)?),
-        "Pod" => Object::Pod(serde_json::from_value(tree)?),
-        "Namespace" => Object::Namespace(serde_json::from_value(tree)?),
-        "Service" => Object::Service(serde_json::from_value(tree)?),
-        "ReplicationController" => Object::ReplicationController(serde_json::from_value(tree)?),
-        "ReplicaSet" => Object::ReplicaSet(serde_json::from_value(tree)?),
-        "StatefulSet" => Object::StatefulSet(serde_json::from_value(tree)?),
-        "PodDisruptionBudget" => Object::PodDisruptionBudget(serde_json::from_value(tree)?),
-        "PersistentVolumeClaim" => Object::PersistentVolumeClaim(serde_json::from_value(tree)?),
-        "PersistentVolume" => Object::PersistentVolume(serde_json::from_value(tree)?),
-        "StorageClass" => Object::StorageClass(serde_json::from_value(tree)?),
-        other => bail!("a simulation knows no {other}"),
-    };
-    Ok(object)
+    let read = Object::read(object.clone())?;
+    read.with_context(|| format!("a simulation knows no {kind}"))
 }
 
 /// One pod that takes the room of a thousand, and has all of them ended.

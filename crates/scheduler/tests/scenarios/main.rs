@@ -136,6 +136,7 @@ fn explained(explanation: &Explanation) -> String {
                 plugin,
                 reasons,
                 resolvable,
+                ..
             } => {
                 let hint = if *resolvable {
                     " (others are in the way)"
