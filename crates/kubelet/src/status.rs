@@ -15,7 +15,7 @@ use crate::{
     ephemeral, hosts, labels,
     observed::View,
     worker::{
-        memory::{Health, Memory},
+        memory::{Health, Memory, Waiting},
         plan::Role,
     },
 };
@@ -45,6 +45,8 @@ pub(crate) struct Input<'a> {
     pub base: &'a PodStatus,
     pub view: &'a View,
     pub memory: &'a Memory,
+    /// Why containers do not run, by name.
+    pub waiting: &'a HashMap<String, Waiting>,
     /// Last words by container id.
     pub messages: &'a HashMap<String, String>,
     /// What containers were given, by name.

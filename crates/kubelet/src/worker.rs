@@ -2,7 +2,8 @@
 //!
 //! A worker is woken by a new version of the pod, by the runtime, by a task of its own that has ended, by a probe, by
 //! a ConfigMap or Secret, or by a time it has asked for. It then looks at everything anew, decides, and starts tasks
-//! for whatever takes time; it never waits itself, so that a deletion is seen during an hour-long image pull.
+//! for whatever takes time; it never waits itself, so that a deletion is seen during an hour-long image pull. What it does to
+//! containers is told when it has been done ([`settled`]).
 //! Stages only go forward: active, stopping (containers end), stopped (status is told, volumes and cgroups go), and
 //! for deleted pods, finished: sandbox removed, API object deleted with grace 0.
 
@@ -46,12 +47,14 @@ pub(crate) mod plan;
 pub(crate) mod resize;
 pub(crate) mod restart_all;
 mod sandbox;
+mod settled;
 pub(crate) mod start;
 mod update;
 
 use adopt::{adopt_backoff, adopt_health};
 use done::Done;
 use memory::WorkerState;
+use settled::Settled;
 pub(crate) use update::Update;
 
 /// A failed write, stop or clean-up is tried again after this.
@@ -86,6 +89,8 @@ pub(crate) struct Worker {
     /// Containers that are about to be started.
     starting: HashSet<String>,
     killing: HashSet<String>,
+    /// What is told while containers are being killed or started.
+    settled: Option<Settled>,
     stop: Option<Stop>,
     writing: bool,
     refreshing: bool,
@@ -155,6 +160,7 @@ impl Worker {
             start: None,
             starting: HashSet::new(),
             killing: HashSet::new(),
+            settled: None,
             stop: None,
             writing: false,
             refreshing: false,
@@ -242,13 +248,18 @@ impl Worker {
             self.referenced = ephemeral;
             self.ctx.objects.reference(&update.pod, &self.objects);
         }
+        let before = self.settled.take();
+        let before = before.unwrap_or_else(|| self.present(&view));
         if self.stage == Stage::Active {
             next = self.active(&mut update, &wanted, &view);
         }
         if self.stage == Stage::Stopping {
             self.stopping(&update, &view);
         }
-        self.publish(&update, &view);
+        let acts = self.acts();
+        let told = if acts { before } else { self.present(&view) };
+        self.publish(&update, &told.view(&view), &told);
+        self.settled = acts.then_some(told);
         if self.stage == Stage::Stopped {
             self.stopped(&update);
         }
@@ -299,8 +310,10 @@ impl Worker {
                 Done::LastWords(id, reading.await.unwrap_or_default())
             });
         }
+        let settled = self.settled.as_ref();
+        let told = |id: &String| settled.is_some_and(|settled| settled.has(id));
         self.messages
-            .retain(|id, _| view.containers.iter().any(|c| c.id == *id));
+            .retain(|id, _| told(id) || view.containers.iter().any(|c| c.id == *id));
         self.state.edit(|memory| {
             for container in &view.containers {
                 if container.state() == v1::ContainerState::ContainerExited {
@@ -315,7 +328,7 @@ impl Worker {
             memory.ended.retain(|id, _| known(id));
             memory.killed.retain(|id, _| known(id));
             let runs = |id: &String| view.running().any(|c| c.id == *id);
-            memory.health.retain(|id, _| runs(id));
+            memory.health.retain(|id, _| told(id) || runs(id));
             memory.pending_kills.retain(|id, _| runs(id));
         });
     }
@@ -346,7 +359,7 @@ impl Worker {
     }
 
     /// Starts a write of the status when it has changed.
-    fn publish(&mut self, update: &Update, view: &View) {
+    fn publish(&mut self, update: &Update, view: &View, told: &Settled) {
         let lost = |object: &&Arc<Pod>| self.lost_mirror.as_deref() == Some(context::uid(object));
         let object = update.object.as_ref().filter(|object| !lost(object));
         let Some(object) = object.filter(|_| !self.writing && !update.gone && !self.lost) else {
@@ -360,15 +373,15 @@ impl Worker {
         }
         let pod = &update.pod;
         let base = self.base(object);
-        let record = self.ctx.allocations.record(&self.uid).unwrap_or_default();
         let status = self.state.read(|memory| {
             status::make(&status::Input {
                 pod,
                 base: &base,
                 view,
                 memory,
+                waiting: &told.waiting,
                 messages: &self.messages,
-                given: &record.given,
+                given: &told.record.given,
                 node_ips: self.ctx.config.host_ips(),
                 recursive_read_only: self.ctx.features.recursive_read_only_mounts,
                 runtime: &self.ctx.runtime_name,

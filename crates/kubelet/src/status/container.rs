@@ -49,11 +49,8 @@ pub(super) fn make(input: &Input<'_>, container: &Container, role: Role) -> Cont
         c.state() == v1::ContainerState::ContainerExited
             && !plan::restarts(input.pod, container, role, c.exit_code)
     });
-    let wait = input
-        .memory
-        .waiting
-        .get(name)
-        .filter(|_| !running && !ended && !input.over);
+    let wait = input.waiting.get(name);
+    let wait = wait.filter(|_| !running && !ended && !input.over);
     if let Some(wait) = wait {
         let ended = status.state.as_mut().and_then(|s| s.terminated.take());
         if ended.is_some() {

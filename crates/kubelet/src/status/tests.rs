@@ -44,6 +44,7 @@ impl Case {
             base: &self.base,
             view: &self.view,
             memory: &self.memory,
+            waiting: &self.memory.waiting,
             messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
             given: &Requirements::new(),
             node_ips: vec!["192.168.0.2".to_owned(), "fd01::2".to_owned()],

@@ -194,20 +194,12 @@ impl Worker {
             let ended = view
                 .newest(&start.name)
                 .is_some_and(|c| c.state() == v1::ContainerState::ContainerExited);
-            self.state.edit(|memory| {
-                if ended {
+            if ended {
+                self.state.edit(|memory| {
                     let backoff = memory.backoff.entry(start.name.clone());
                     backoff.or_insert_with(|| Backoff::up_to(longest)).next();
-                }
-                // The hold-off is over; other reasons stay until the start has succeeded.
-                if memory
-                    .waiting
-                    .get(&start.name)
-                    .is_some_and(|w| w.reason == "CrashLoopBackOff")
-                {
-                    memory.waiting.remove(&start.name);
-                }
-            });
+                });
+            }
         }
         self.starting = plan.start.iter().map(|start| start.name.clone()).collect();
         let token = CancellationToken::new();

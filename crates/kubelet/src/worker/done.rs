@@ -28,6 +28,7 @@ pub(super) enum Done {
 impl Worker {
     /// Takes in what a task brought; what failed is tried again after a pause.
     pub(super) fn done(&mut self, done: Done) {
+        self.tell_after(&done);
         let result = match done {
             Done::Started => {
                 self.start = None;

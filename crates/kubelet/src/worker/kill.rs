@@ -173,7 +173,8 @@ pub(crate) async fn sandboxes(ctx: &Context, uid: &str, view: &View) -> Result<(
 /// Removes all containers and sandboxes of a pod that has been stopped.
 pub(crate) async fn remove(ctx: &Context, uid: &str) -> Result<()> {
     let view = ctx.observed.view(uid);
-    for container in &view.containers {
+    // The oldest first: what is left of a container is told of while others go.
+    for container in view.containers.iter().rev() {
         remove_container(ctx, uid, &container.id).await?;
     }
     for sandbox in &view.sandboxes {

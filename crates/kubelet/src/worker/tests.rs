@@ -10,6 +10,7 @@ use super::*;
 mod images;
 mod resize;
 mod restart_all;
+mod settled;
 mod told;
 use crate::{
     config::Config,
@@ -42,6 +43,11 @@ impl Bench {
 
     /// With a runtime in a state of its own.
     async fn with(spec: Value, edit: impl FnOnce(&mut fake::State)) -> Self {
+        Self::configured(spec, edit, Config::default()).await
+    }
+
+    /// In a kubelet with a configuration of its own, until its first restart.
+    async fn configured(spec: Value, edit: impl FnOnce(&mut fake::State), config: Config) -> Self {
         let mut pod = testing::pod(spec);
         pod.metadata.resource_version = Some("1".to_owned());
         pod.status = Some(PodStatus {
@@ -53,7 +59,7 @@ impl Bench {
         let dir = tempfile::tempdir().unwrap();
         fake.serve(&dir.path().join("cri.sock"));
         let api = Api::new(&pod);
-        let (input, worker, token) = start(&api, &pod, &dir).await;
+        let (input, worker, token) = start(&api, &pod, &dir, config).await;
         Self {
             fake,
             api,
@@ -76,7 +82,8 @@ impl Bench {
     async fn resume(&mut self) {
         let held = self.api.pod.lock().unwrap().clone().unwrap();
         self.pod = serde_json::from_value(held).unwrap();
-        (self.input, self.worker, self.token) = start(&self.api, &self.pod, &self.dir).await;
+        (self.input, self.worker, self.token) =
+            start(&self.api, &self.pod, &self.dir, Config::default()).await;
     }
 
     async fn until_phase(&self, phase: &str) -> Value {
@@ -122,11 +129,12 @@ async fn start(
     api: &Api,
     pod: &Pod,
     dir: &tempfile::TempDir,
+    config: Config,
 ) -> (watch::Sender<Update>, JoinHandle<()>, CancellationToken) {
     let token = CancellationToken::new();
     let config = Config {
         instance: OWNER.into(),
-        ..Config::default()
+        ..config
     };
     let ctx = testing::context(api.client(), config, dir.path()).await;
     let stream = ctx.runtime.events().await.unwrap();

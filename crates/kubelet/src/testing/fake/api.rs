@@ -10,6 +10,8 @@ use serde_json::{Value, json};
 #[derive(Clone)]
 pub(crate) struct Api {
     pub pod: Arc<Mutex<Option<Value>>>,
+    /// The pod after each write of its status.
+    pub history: Arc<Mutex<Vec<Value>>>,
     /// Writes that are still to be answered with a conflict.
     pub conflicts: Arc<Mutex<u32>>,
     /// Reason, field path and note of each event, the path empty where it is about the whole pod.
@@ -22,6 +24,7 @@ impl Api {
         let pod = Some(serde_json::to_value(pod).unwrap());
         Self {
             pod: Arc::new(Mutex::new(pod)),
+            history: Arc::default(),
             conflicts: Arc::default(),
             events: Arc::default(),
             changed: Arc::new(tokio::sync::watch::Sender::new(1)),
@@ -89,6 +92,7 @@ impl Api {
             "PATCH" => {
                 apply(held.pointer_mut("/status")?, &body["status"]);
                 held["metadata"]["resourceVersion"] = json!(version.to_string());
+                self.history.lock().unwrap().push(held.clone());
                 held.clone()
             }
             "GET" => held.clone(),
