@@ -33,7 +33,7 @@ mod schedule;
 mod tcp;
 
 pub(crate) use counts::Counts;
-pub(crate) use http::{Http, Target};
+pub(crate) use http::{Http, Target, is_not_tls};
 use schedule::{Counter, Ticks, Verdict};
 
 /// The three kinds, with the words events use.

@@ -12,11 +12,19 @@ use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{Outcome, tcp};
 
+mod begun;
+
+use begun::Begun;
+
 const USER_AGENT: &str = "kube-probe/1.37";
 /// As in Go's client.
 const MAX_REDIRECTS: usize = 10;
 /// Upstream reads no more of an answer.
 const MAX_BODY_BYTES: usize = 10 * 1_024;
+/// How an answer begins where the other side does not speak TLS.
+const PLAIN: &[u8] = b"HTTP/";
+/// Go's words for that.
+const NOT_TLS: &str = "http: server gave HTTP response to HTTPS client";
 
 /// Where to ask.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,13 +42,23 @@ impl Target {
         format!("{scheme}://{}{}", self.authority(), self.path)
     }
 
-    fn authority(&self) -> String {
+    /// `host:port`.
+    pub(crate) fn authority(&self) -> String {
         let host = &self.host;
         if host.contains(':') {
             format!("[{host}]:{}", self.port)
         } else {
             format!("{host}:{}", self.port)
         }
+    }
+
+    /// The same request without TLS, and without what proves who asks.
+    pub(crate) fn plain(&self) -> Self {
+        let mut plain = self.clone();
+        plain.https = false;
+        let names = |name: &str| name.eq_ignore_ascii_case("Authorization");
+        plain.headers.retain(|(name, _)| !names(name));
+        plain
     }
 
     /// The same request at a redirect's location; `None` for another host.
@@ -125,12 +143,19 @@ impl Http {
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
-        let stream = connector
-            .connect(name, stream)
-            .await
-            .map_err(|error| error.to_string())?;
+        let begun = Begun::new(stream);
+        let connected = connector.connect(name, begun).into_fallible().await;
+        let stream = connected.map_err(|(error, begun)| match begun.head == PLAIN {
+            true => NOT_TLS.to_owned(),
+            false => error.to_string(),
+        })?;
         exchange(stream, target).await
     }
+}
+
+/// Whether a request failed because what is there speaks HTTP without TLS.
+pub(crate) fn is_not_tls(error: &str) -> bool {
+    error.ends_with(NOT_TLS)
 }
 
 async fn exchange<S>(

@@ -110,6 +110,36 @@ async fn http_answers_count_by_their_status() {
 }
 
 #[tokio::test]
+async fn a_server_without_tls_is_told_from_one_that_is_broken() {
+    let http = Http::new().unwrap();
+    for (answer, not_tls) in [
+        (&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], true),
+        (b"SSH-2.0-x\r\n", false),
+        (b"HT", false),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.write_all(answer).await.unwrap();
+        });
+        let target = Target {
+            https: true,
+            host: "127.0.0.1".into(),
+            port,
+            path: "/x".into(),
+            headers: Vec::new(),
+        };
+        let error = http.get(&target, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!(is_not_tls(&error), not_tls, "{error}");
+        let words = format!(
+            "Get \"https://127.0.0.1:{port}/x\": http: server gave HTTP response to HTTPS client"
+        );
+        assert!(!not_tls || error == words, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_port_reads_as_in_go() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();

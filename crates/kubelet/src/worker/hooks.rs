@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
 
 use crate::{
     context::{self, Context},
+    events::WARNING,
     probe,
 };
 
@@ -24,7 +25,9 @@ pub(crate) async fn run(
     limit: Duration,
 ) -> Result<(), String> {
     let outcome =
-        match tokio::time::timeout(limit, work(ctx, container, id, pod_ip, hook, limit)).await {
+        match tokio::time::timeout(limit, work(ctx, (pod, container), id, pod_ip, hook, limit))
+            .await
+        {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::new("context deadline exceeded")),
         };
@@ -48,7 +51,7 @@ impl Failure {
 
 async fn work(
     ctx: &Context,
-    container: &Container,
+    (pod, container): (&Pod, &Container),
     id: &str,
     pod_ip: &str,
     hook: &LifecycleHandler,
@@ -69,8 +72,7 @@ async fn work(
     }
     if let Some(get) = &hook.http_get {
         let target = probe::http_target(container, get, pod_ip).map_err(Failure::new)?;
-        let answer = ctx.http.get(&target, HTTP_TIMEOUT).await;
-        return answer.map(|_| ()).map_err(Failure::new);
+        return ask(ctx, pod, &target).await.map_err(Failure::new);
     }
     if let Some(sleep) = &hook.sleep {
         tokio::time::sleep(Duration::from_secs(
@@ -79,6 +81,23 @@ async fn work(
         .await;
     }
     // tcpSocket hooks have never been run by any kubelet.
+    Ok(())
+}
+
+/// Any answer will do. A hook that is to be asked over TLS and does not speak it is asked without, as upstream does
+/// (`pkg/kubelet/lifecycle/handlers.go`).
+async fn ask(ctx: &Context, pod: &Pod, target: &probe::Target) -> Result<(), String> {
+    let Err(error) = ctx.http.get(target, HTTP_TIMEOUT).await else {
+        return Ok(());
+    };
+    if !probe::is_not_tls(&error) || ctx.http.get(&target.plain(), HTTP_TIMEOUT).await.is_err() {
+        return Err(error);
+    }
+    let note = format!(
+        "request to HTTPS lifecycle hook {} got HTTP response, retry with HTTP succeeded",
+        target.authority()
+    );
+    ctx.events.pod(pod, WARNING, "LifecycleHTTPFallback", note);
     Ok(())
 }
 

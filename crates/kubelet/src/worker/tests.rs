@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::*;
 
+mod hooks;
 mod images;
 mod resize;
 mod restart_all;
