@@ -36,6 +36,9 @@ pub(crate) type Requirements = BTreeMap<String, ResourceRequirements>;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub promised: Requirements,
+    /// What is promised for the pod as a whole.
+    #[serde(default)]
+    pub whole: Option<ResourceRequirements>,
     /// What its containers were last started with or changed to.
     pub given: Requirements,
     /// What its cgroup was last set to; `None` until then.
@@ -99,19 +102,29 @@ fn requirements(pod: &Pod) -> Requirements {
         .collect()
 }
 
-/// The pod as if this were what it asks for; itself where it is.
-fn with(pod: &Arc<Pod>, requirements: &Requirements) -> Arc<Pod> {
+/// What is stated for the pod as a whole.
+fn whole(pod: &Pod) -> Option<&ResourceRequirements> {
+    pod.spec.as_ref().and_then(|spec| spec.resources.as_ref())
+}
+
+/// The pod as if its containers asked for this, and itself for `own`; the same pod where they do.
+fn with(
+    pod: &Arc<Pod>,
+    requirements: &Requirements,
+    own: Option<&ResourceRequirements>,
+) -> Arc<Pod> {
     let differs = |container: &Container| {
         let asked = container.resources.as_ref();
         requirements
             .get(&container.name)
             .is_some_and(|r| !resources::same(asked, Some(r)))
     };
-    if !containers(pod).any(differs) {
+    if resources::same(whole(pod), own) && !containers(pod).any(differs) {
         return pod.clone();
     }
     let mut pod = Pod::clone(pod);
     if let Some(spec) = &mut pod.spec {
+        spec.resources = own.cloned();
         let init = spec.init_containers.iter_mut().flatten();
         for container in init.chain(&mut spec.containers) {
             if let Some(own) = requirements.get(&container.name) {
@@ -129,15 +142,22 @@ impl Record {
         Self {
             cgroup: running.then(|| resources::pod_limits(pod)),
             given: known.unwrap_or_default(),
+            whole: whole(pod).cloned(),
             promised,
             ..Self::default()
         }
     }
 
+    /// The pod as if it asked for what it is promised.
+    fn as_promised(&self, pod: &Arc<Pod>) -> Arc<Pod> {
+        with(pod, &self.promised, self.whole.as_ref())
+    }
+
     /// What the pod takes: the larger of what it is promised and what it has.
     fn share(&mut self, pod: &Arc<Pod>) -> Share {
-        let promised = admission::share(&with(pod, &self.promised));
-        let given = admission::share(&with(&with(pod, &self.promised), &self.given));
+        let promised = self.as_promised(pod);
+        let given = with(&promised, &self.given, whole(&promised));
+        let (promised, given) = (admission::share(&promised), admission::share(&given));
         let share = Share {
             cpu_milli: promised.cpu_milli.max(given.cpu_milli),
             memory_bytes: promised.memory_bytes.max(given.memory_bytes),
@@ -177,7 +197,7 @@ impl Allocations {
     /// The pod with what it was promised in place of what it asks for.
     pub(crate) fn promised(&self, pod: &Arc<Pod>) -> Arc<Pod> {
         match self.lock().records.get(context::uid(pod)) {
-            Some(record) => with(pod, &record.promised),
+            Some(record) => record.as_promised(pod),
             None => pod.clone(),
         }
     }
@@ -225,7 +245,7 @@ impl Allocations {
         let mut waiting = state.waiting.iter();
         let place = waiting.position(|waiting| context::uid(&waiting.pod) == uid);
         let record = state.records.get(uid);
-        let kept = record.is_none_or(|r| Arc::ptr_eq(&with(pod, &r.promised), pod));
+        let kept = record.is_none_or(|r| Arc::ptr_eq(&r.as_promised(pod), pod));
         let answer = match kept {
             true if news => Answer::Promised,
             true => Answer::Kept,
@@ -346,6 +366,7 @@ impl Allocations {
             return Ok(());
         };
         record.promised = requirements(pod);
+        record.whole = whole(pod).cloned();
         let share = record.share(pod);
         self.write(uid, record);
         if state.admitted.contains_key(uid) {

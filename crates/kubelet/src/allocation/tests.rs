@@ -185,3 +185,36 @@ fn promises_outlast_the_kubelet() {
     bench.restart();
     assert_eq!(bench.cpu(&plain("one", "1")), "1");
 }
+
+#[test]
+fn what_is_stated_for_the_pod_is_promised_too() {
+    let mut bench = Bench::new();
+    let stated = |cpu: &str| {
+        pod(
+            "a",
+            "100m",
+            json!({ "resources": { "requests": { "cpu": cpu } } }),
+        )
+    };
+    let of = |bench: &Bench, pod: &Arc<Pod>| {
+        let promised = bench.all.promised(pod);
+        whole(&promised).unwrap().requests.as_ref().unwrap()["cpu"]
+            .0
+            .clone()
+    };
+    bench.admit(&stated("200m"));
+    bench.admit(&plain("b", "500m"));
+    assert_eq!(bench.ask(&stated("300m")), Answer::Promised);
+    // It has no room for more.
+    let more = stated("600m");
+    assert!(matches!(bench.ask(&more), Answer::Deferred(_)));
+    assert_eq!(of(&bench, &more), "300m");
+    bench.restart();
+    assert_eq!(of(&bench, &more), "300m");
+    bench.admit(&more);
+    bench.admit(&plain("b", "500m"));
+    assert!(matches!(bench.ask(&more), Answer::Deferred(_)));
+    bench.all.release("b");
+    assert_eq!(bench.ask(&more), Answer::Promised);
+    assert_eq!(of(&bench, &more), "600m");
+}
