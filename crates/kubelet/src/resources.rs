@@ -12,6 +12,10 @@ use knarr_cri::v1::LinuxContainerResources;
 use knarr_meta::quantity::{Format, Quantity};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod totals;
+
+use totals::{Overhead, Totals};
+
 /// CFS period in microseconds: upstream's default of 100 ms.
 pub(crate) const CPU_PERIOD_MICROS: i64 = 100_000;
 /// The kernel refuses quotas below 1 ms.
@@ -246,41 +250,39 @@ pub(crate) struct PodLimits {
     pub memory: Option<i64>,
 }
 
-/// Sums the main containers and takes the larger of that and each init container; what the pod states as a whole takes the place
-/// of that.
+/// What the pod's cgroup is set to, with its overhead: upstream's `ResourceConfigForPod` (`pkg/kubelet/cm/helpers_linux.go`).
 pub(crate) fn pod_limits(pod: &Pod) -> PodLimits {
+    limits_of(pod, Overhead::Counts)
+}
+
+/// The same of its containers alone.
+pub(crate) fn pod_limits_without_overhead(pod: &Pod) -> PodLimits {
+    limits_of(pod, Overhead::IsLeftOut)
+}
+
+fn limits_of(pod: &Pod, overhead: Overhead) -> PodLimits {
+    let requests = totals::requests(pod, overhead);
+    let limits = totals::limits(pod, overhead);
     let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
-    let limit = |name| {
+    let is_stated = |name| {
         let limits = whole.and_then(|whole| whole.limits.as_ref());
-        amount(limits, name).filter(|q| q.milli_value() > 0)
+        amount(limits, name).is_some_and(|limit| limit.milli_value() > 0)
     };
-    let requests_of_all = whole.and_then(|whole| whole.requests.as_ref());
-    let request_of_all = amount(requests_of_all, "cpu").or_else(|| limit("cpu"));
-    let request = effective(pod, |c| {
-        let limit = amount(limits(c), "cpu");
-        amount(requests(c), "cpu")
-            .or(limit)
-            .map_or(0, |q| q.milli_value())
-    });
-    let bounded = |name: &'static str| {
-        all_containers(pod).all(|c| amount(limits(c), name).is_some_and(|q| q.milli_value() > 0))
+    // One container without a limit may use all that there is.
+    let is_bounded = |name: &'static str| {
+        is_stated(name)
+            || all_containers(pod)
+                .all(|c| amount(self::limits(c), name).is_some_and(|q| q.milli_value() > 0))
     };
-    let cpu = effective(pod, |c| {
-        amount(limits(c), "cpu").map_or(0, |q| q.milli_value())
-    });
-    let memory = effective(pod, |c| {
-        amount(limits(c), "memory").map_or(0, |q| q.value())
-    });
+    let cpu = |totals: &Totals| totals.get("cpu").map_or(0, Quantity::milli_value);
+    let memory = limits.get("memory").map_or(0, Quantity::value);
     PodLimits {
-        shares: shares(request_of_all.map_or(request, |q| q.milli_value())),
-        quota: match limit("cpu") {
-            Some(limit) => Some(quota(limit.milli_value())),
-            None => bounded("cpu").then(|| quota(cpu)),
+        shares: match qos(pod) {
+            Qos::BestEffort if whole.is_none() => MIN_SHARES,
+            _ => shares(cpu(&requests)),
         },
-        memory: match limit("memory") {
-            Some(limit) => Some(limit.value()),
-            None => bounded("memory").then_some(memory),
-        },
+        quota: is_bounded("cpu").then(|| quota(cpu(&limits))),
+        memory: is_bounded("memory").then_some(memory),
     }
 }
 

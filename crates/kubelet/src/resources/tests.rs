@@ -96,9 +96,10 @@ fn pods_sum_up() {
         "overhead": { "cpu": "10m" },
     }));
     assert_eq!(pod_request_milli(&pod, "cpu"), 1_010);
-    let limits = pod_limits(&pod);
+    let of = |limits: PodLimits| (limits.shares, limits.quota, limits.memory);
     assert_eq!(
-        (limits.shares, limits.quota, limits.memory),
+        of(pod_limits_without_overhead(&pod)),
         (1_024, Some(100_000), Some(30 << 20))
     );
+    assert_eq!(of(pod_limits(&pod)), (1_034, Some(101_000), Some(30 << 20)));
 }

@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1;
+use knarr_meta::quantity::Quantity;
 
 use crate::{
     context::{self, Context},
-    disk, dns, hosts, labels, resources, security, users,
+    disk, dns, hosts, labels,
+    resources::{self, totals},
+    security, users,
 };
 
 /// The CRI description of the pod; the same for its sandbox and, as context, for each container.
@@ -59,8 +62,8 @@ pub(crate) fn config(
             cgroup_parent: ctx.cgroups.path(pod),
             security_context: Some(context),
             sysctls: sysctls(pod),
-            overhead: None,
-            resources: Some(pod_resources(pod)),
+            overhead: Some(overhead(pod)),
+            resources: Some(of_containers(pod)),
         }),
         windows: None,
     })
@@ -104,13 +107,31 @@ fn sysctls(pod: &Pod) -> HashMap<String, String> {
     list.map(|s| (s.name.clone(), s.value.clone())).collect()
 }
 
-fn pod_resources(pod: &Pod) -> v1::LinuxContainerResources {
-    let limits = resources::pod_limits(pod);
+/// What the pod's containers take; for those runtimes that size a machine by it.
+fn of_containers(pod: &Pod) -> v1::LinuxContainerResources {
+    let limits = resources::pod_limits_without_overhead(pod);
     v1::LinuxContainerResources {
         cpu_period: resources::CPU_PERIOD_MICROS,
         cpu_quota: limits.quota.unwrap_or(0),
         cpu_shares: limits.shares,
         memory_limit_in_bytes: limits.memory.unwrap_or(0),
+        ..Default::default()
+    }
+}
+
+/// What running the pod takes beside them, as much of it requested as allowed.
+fn overhead(pod: &Pod) -> v1::LinuxContainerResources {
+    let overhead = pod.spec.as_ref().and_then(|spec| spec.overhead.as_ref());
+    if overhead.is_none() {
+        return v1::LinuxContainerResources::default();
+    }
+    let overhead = totals::read(overhead);
+    let cpu = overhead.get("cpu").map_or(0, Quantity::milli_value);
+    v1::LinuxContainerResources {
+        cpu_period: resources::CPU_PERIOD_MICROS,
+        cpu_quota: resources::quota(cpu),
+        cpu_shares: resources::shares(cpu),
+        memory_limit_in_bytes: overhead.get("memory").map_or(0, Quantity::value),
         ..Default::default()
     }
 }
