@@ -14,6 +14,7 @@ use crate::{
     allocation::Requirements,
     ephemeral, hosts, labels,
     observed::View,
+    resources::PodLimits,
     worker::{
         memory::{Health, Memory, Waiting},
         plan::Role,
@@ -25,6 +26,7 @@ mod container;
 mod mounts;
 mod phase;
 mod resources;
+mod whole;
 pub(crate) mod writer;
 
 pub(crate) use container::{REMOVED_TO_RESTART, UNKNOWN_END};
@@ -51,6 +53,8 @@ pub(crate) struct Input<'a> {
     pub messages: &'a HashMap<String, String>,
     /// What containers were given, by name.
     pub given: &'a Requirements,
+    /// What the pod's cgroup is set to, if that is known.
+    pub cgroup: Option<PodLimits>,
     /// The primary one first.
     pub node_ips: Vec<String>,
     /// The runtime can make what is mounted below a read-only mount read-only too.
@@ -117,6 +121,9 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
         status.phase = Some(phase.to_owned());
         status.reason = input.verdict.map(|v| v.reason.clone());
         status.message = input.verdict.map(|v| v.message.clone());
+    }
+    if !rejected && !ended {
+        whole::apply(input, &mut status);
     }
     if !rejected {
         status.init_container_statuses = (!init.is_empty()).then_some(init);

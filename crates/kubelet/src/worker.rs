@@ -382,6 +382,7 @@ impl Worker {
                 waiting: &told.waiting,
                 messages: &self.messages,
                 given: &told.record.given,
+                cgroup: told.record.cgroup,
                 node_ips: self.ctx.config.host_ips(),
                 recursive_read_only: self.ctx.features.recursive_read_only_mounts,
                 runtime: &self.ctx.runtime_name,

@@ -68,9 +68,12 @@ pub(super) fn actual(
     actual
 }
 
+/// Resources by name.
+pub(super) type Amounts = std::collections::BTreeMap<String, Quantity>;
+
 /// Says an amount, in the words of who wrote it where it is the same.
-fn put(
-    list: &mut std::collections::BTreeMap<String, Quantity>,
+pub(super) fn put(
+    list: &mut Amounts,
     name: &str,
     amount: i64,
     wanted: i64,

@@ -1,4 +1,5 @@
 mod told;
+mod whole;
 
 use knarr_cri::v1;
 use knarr_cri::v1::ContainerState::{ContainerCreated, ContainerExited, ContainerRunning};
@@ -18,6 +19,7 @@ struct Case {
     over: bool,
     stopped: bool,
     verdict: Option<Verdict>,
+    cgroup: Option<PodLimits>,
 }
 
 impl Case {
@@ -34,6 +36,7 @@ impl Case {
             over: false,
             stopped: true,
             verdict: None,
+            cgroup: None,
         }
     }
 
@@ -47,6 +50,7 @@ impl Case {
             waiting: &self.memory.waiting,
             messages: &HashMap::from([("a-0".to_owned(), "bye".to_owned())]),
             given: &Requirements::new(),
+            cgroup: self.cgroup,
             node_ips: vec!["192.168.0.2".to_owned(), "fd01::2".to_owned()],
             recursive_read_only: true,
             runtime: "knarr",

@@ -45,7 +45,8 @@ pub(crate) fn difference(old: &PodStatus, new: &PodStatus) -> Option<Value> {
         }
         let value = match (merged, before) {
             (Some((_, by)), Some(before)) => merge(before, value, by),
-            _ => value.clone(),
+            (None, Some(before)) => within(before, value),
+            (_, None) => value.clone(),
         };
         patch.insert(key.clone(), value);
     }
@@ -60,6 +61,27 @@ fn tree(status: &PodStatus) -> Map<String, Value> {
         Ok(Value::Object(map)) => map,
         _ => Map::new(),
     }
+}
+
+/// Changed and new fields of an object, and nothing for each that is gone: a patch leaves alone what it does not name.
+fn within(old: &Value, new: &Value) -> Value {
+    let (Some(old), Some(fields)) = (old.as_object(), new.as_object()) else {
+        return new.clone();
+    };
+    let mut patch = Map::new();
+    for (key, value) in fields
+        .iter()
+        .filter(|(key, value)| old.get(*key) != Some(value))
+    {
+        let value = old
+            .get(key)
+            .map_or_else(|| value.clone(), |old| within(old, value));
+        patch.insert(key.clone(), value);
+    }
+    for key in old.keys().filter(|key| !fields.contains_key(*key)) {
+        patch.insert(key.clone(), Value::Null);
+    }
+    Value::Object(patch)
 }
 
 /// Changed and new elements, and a deletion for each that is gone.

@@ -21,6 +21,22 @@ fn only_what_differs_is_sent() {
 }
 
 #[test]
+fn amounts_that_are_gone_are_taken_away() {
+    check(
+        json!({ "resources": { "requests": { "cpu": "1", "memory": "1Gi" }, "limits": { "cpu": "1" } } }),
+        json!({ "resources": { "requests": { "cpu": "2" } } }),
+        Some(json!({
+            "resources": { "requests": { "cpu": "2", "memory": null }, "limits": null },
+        })),
+    );
+    check(
+        json!({}),
+        json!({ "resources": {} }),
+        Some(json!({ "resources": {} })),
+    );
+}
+
+#[test]
 fn conditions_are_merged_by_type() {
     check(
         json!({ "conditions": [{ "type": "A", "status": "True", "reason": "r" }, { "type": "B", "status": "True" }] }),
