@@ -154,10 +154,10 @@ pub(crate) fn whole(time: Timestamp) -> Timestamp {
     Timestamp::from_second(time.as_second()).unwrap_or(time)
 }
 
-/// A CRI time, in nanoseconds since 1970; zero is none.
+/// A CRI time, in nanoseconds since 1970. Upstream tells of one that is not there as it is: what never ran started in 1970.
 fn cri_time(nanos: i64) -> Option<Time> {
-    let time = Timestamp::from_second(nanos.div_euclid(1_000_000_000)).ok()?;
-    (nanos > 0).then_some(Time(time))
+    let time = Timestamp::from_second(nanos.div_euclid(1_000_000_000));
+    time.ok().map(Time)
 }
 
 /// Whether probes let a running container count as started and ready.

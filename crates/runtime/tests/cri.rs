@@ -291,6 +291,8 @@ async fn a_command_that_is_not_there_is_a_start_error() {
         (status.state(), status.exit_code, &*status.reason),
         (ContainerState::ContainerExited, 128, "StartError")
     );
+    // It has ended, and never began.
+    assert!(status.started_at == 0 && status.finished_at > status.created_at);
     let mut config = shell("absent", "true");
     config.image = Some(ImageSpec {
         image: "absent:1".to_owned(),

@@ -155,14 +155,9 @@ fn from_runtime(
             .and_then(|o| told_before(input, o)),
         (None, Some(same)) => same.last_state.clone(),
     };
-    let image = newest.image.as_ref().map(|i| {
-        if i.user_specified_image.is_empty() {
-            i.image.clone()
-        } else {
-            i.user_specified_image.clone()
-        }
-    });
-    let image = image.filter(|i| !i.is_empty() && !i.starts_with("sha256:"));
+    // The runtime's name of it: what `busybox` is called may be `docker.io/library/busybox:latest`.
+    let image = newest.image.as_ref().map(|spec| spec.image.clone());
+    let image = image.filter(|name| !name.is_empty());
     ContainerStatus {
         name: container.name.clone(),
         container_id: (!created).then_some(id),

@@ -300,11 +300,11 @@ impl Inner {
     }
 }
 
-/// As a container that could not be started is reported.
+/// As a container that could not be started is reported, by containerd too: it never began.
 pub(crate) fn fail(container: &Container, failure: &FailureRecord) {
     let exit = ExitRecord {
         exit_code: START_ERROR_EXIT,
-        started_at: failure.at,
+        started_at: 0,
         finished_at: failure.at,
         oom_killed: false,
     };

@@ -90,3 +90,35 @@ fn lists_are_in_the_order_of_upstreams() {
         "another brought it there: {told}"
     );
 }
+
+#[test]
+fn an_image_is_told_by_the_runtimes_name_of_it() {
+    for (name, wanted) in [
+        (
+            "docker.io/library/img:latest",
+            "docker.io/library/img:latest",
+        ),
+        // It has no tag there.
+        ("sha256:abc", "sha256:abc"),
+        ("", "img"),
+    ] {
+        let mut running = container("a", 0, ContainerRunning, 101, 0);
+        running.image = Some(v1::ImageSpec {
+            image: name.to_owned(),
+            user_specified_image: "img".to_owned(),
+            ..Default::default()
+        });
+        let status = Case::new(one(), vec![running]).make();
+        assert_eq!(status["containerStatuses"][0]["image"], wanted);
+    }
+}
+
+#[test]
+fn what_never_ran_started_in_1970() {
+    let mut failed = container("a", 0, ContainerExited, 101, 128);
+    failed.started_at = 0;
+    let status = Case::new(one(), vec![failed]).make();
+    let ended = &status["containerStatuses"][0]["state"]["terminated"];
+    assert_eq!(ended["startedAt"], "1970-01-01T00:00:00Z");
+    assert_eq!(ended["finishedAt"], "1970-01-01T00:01:42Z");
+}
