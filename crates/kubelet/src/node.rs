@@ -25,6 +25,13 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 const RETRY_LONGEST: Duration = Duration::from_secs(7);
 
+/// Volumes of this node are attached by the controller: upstream's, too, attaches to no other nodes (`initialNode` in
+/// `pkg/kubelet/kubelet_node_status.go`).
+const ATTACHED_BY_CONTROLLER: (&str, &str) = (
+    "volumes.kubernetes.io/controller-managed-attach-detach",
+    "true",
+);
+
 /// Registers the node and keeps status and lease until the token is cancelled.
 pub(crate) async fn run(ctx: Shared, port: u16, token: CancellationToken) {
     let Some(node) = token.run_until_cancelled(register(&ctx, port)).await else {
@@ -83,6 +90,21 @@ fn labels(ctx: &Shared) -> BTreeMap<String, String> {
     labels
 }
 
+fn annotations() -> BTreeMap<String, String> {
+    let (key, value) = ATTACHED_BY_CONTROLLER;
+    BTreeMap::from([(key.to_owned(), value.to_owned())])
+}
+
+/// What of `wanted` is not so.
+fn missing(
+    wanted: BTreeMap<String, String>,
+    there: Option<&BTreeMap<String, String>>,
+) -> BTreeMap<String, String> {
+    let differs =
+        |(key, value): &(String, String)| there.and_then(|there| there.get(key)) != Some(value);
+    wanted.into_iter().filter(differs).collect()
+}
+
 /// What a new node is made with.
 fn spec(ctx: &Shared) -> Option<NodeSpec> {
     let settings = &ctx.config.configuration.settings;
@@ -106,6 +128,7 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
         metadata: ObjectMeta {
             name: Some(name.clone()),
             labels: Some(labels(ctx)),
+            annotations: Some(annotations()),
             ..Default::default()
         },
         spec: spec(ctx),
@@ -121,17 +144,13 @@ async fn try_register(ctx: &Shared, port: u16) -> Result<Node, kube::Error> {
         Err(error) => return Err(error),
     }
     let node = api.get(name).await?;
-    let missing = |key: &String, value: &String| {
-        node.meta().labels.as_ref().and_then(|l| l.get(key)) != Some(value)
-    };
-    let wanted: BTreeMap<String, String> = labels(ctx)
-        .into_iter()
-        .filter(|(key, value)| missing(key, value))
-        .collect();
-    if wanted.is_empty() {
+    let meta = node.meta();
+    let labels = missing(labels(ctx), meta.labels.as_ref());
+    let annotations = missing(annotations(), meta.annotations.as_ref());
+    if labels.is_empty() && annotations.is_empty() {
         return Ok(node);
     }
-    let patch = json!({ "metadata": { "labels": wanted } });
+    let patch = json!({ "metadata": { "labels": labels, "annotations": annotations } });
     api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
         .await
 }
@@ -229,3 +248,6 @@ async fn write(ctx: &Shared, old: &NodeStatus, new: &NodeStatus) -> Result<Node,
     )
     .await
 }
+
+#[cfg(test)]
+mod tests;

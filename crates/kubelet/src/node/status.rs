@@ -22,8 +22,17 @@ const MAX_IMAGE_NAMES: usize = 5;
 /// How names of resources begin whose amounts are of huge pages of one size.
 const HUGE_PAGES: &str = "hugepages-";
 
-/// What this kubelet can do that a scheduler has to know before it puts a pod here, in order.
-const DECLARED: [&str; 1] = ["RestartAllContainersOnContainerExits"];
+/// What this kubelet can do that the control plane has to know of a node, in order: of what upstream's declares by default all.
+const DECLARED: [&str; 4] = [
+    WEB_SOCKETS,
+    "InPlacePodLevelResourcesVerticalScaling",
+    "InPlacePodVerticalScalingInitContainers",
+    "RestartAllContainersOnContainerExits",
+];
+/// Streams of version 5 over WebSockets. They are handed to the runtime as they come, and only ours is known to speak them.
+const WEB_SOCKETS: &str = "ExtendWebSocketsToKubelet";
+/// How our runtime calls itself.
+const OUR_RUNTIME: &str = "knarr";
 
 type Amounts = BTreeMap<String, Quantity>;
 
@@ -60,10 +69,18 @@ pub(super) async fn make(ctx: &Shared, port: u16, old: &NodeStatus) -> NodeStatu
             supplemental_groups_policy: Some(ctx.features.supplemental_groups_policy),
         }),
         runtime_handlers,
-        declared_features: Some(DECLARED.map(str::to_owned).into()),
+        declared_features: Some(declared(&ctx.runtime_name)),
         volumes_in_use: in_use(ctx.csi.volumes_in_use(), old),
         ..Default::default()
     }
+}
+
+/// What is declared with this runtime.
+fn declared(runtime: &str) -> Vec<String> {
+    let all = DECLARED.into_iter();
+    all.filter(|name| *name != WEB_SOCKETS || runtime == OUR_RUNTIME)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn addresses(config: &Config) -> Vec<NodeAddress> {
@@ -207,10 +224,11 @@ fn with_devices(
 /// The runtime's handlers with what they can do.
 fn handlers(answer: &v1::StatusResponse) -> Option<Vec<NodeRuntimeHandler>> {
     let of = |handler: &v1::RuntimeHandler| {
-        let features = handler.features.as_ref();
+        // One that says nothing of them has none.
+        let features = handler.features.unwrap_or_default();
         NodeRuntimeHandler {
             name: Some(handler.name.clone()),
-            features: features.map(|features| NodeRuntimeHandlerFeatures {
+            features: Some(NodeRuntimeHandlerFeatures {
                 recursive_read_only_mounts: Some(features.recursive_read_only_mounts),
                 user_namespaces: Some(features.user_namespaces),
             }),

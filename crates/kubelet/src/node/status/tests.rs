@@ -117,3 +117,37 @@ fn changes_of_conditions_are_events() {
         assert_eq!(transitions(&old, &new), wanted, "{new:?}");
     }
 }
+
+#[test]
+fn streams_over_web_sockets_are_declared_with_a_runtime_that_speaks_them() {
+    let others = [
+        "InPlacePodLevelResourcesVerticalScaling",
+        "InPlacePodVerticalScalingInitContainers",
+        "RestartAllContainersOnContainerExits",
+    ];
+    assert_eq!(declared("containerd"), others);
+    let ours = declared("knarr");
+    assert_eq!(ours[0], "ExtendWebSocketsToKubelet");
+    assert_eq!(ours[1..], others);
+}
+
+#[test]
+fn every_handler_has_its_features_told() {
+    let named = |name: &str, features| v1::RuntimeHandler {
+        name: name.to_owned(),
+        features,
+    };
+    let can = v1::RuntimeHandlerFeatures {
+        recursive_read_only_mounts: true,
+        user_namespaces: false,
+    };
+    let answer = v1::StatusResponse {
+        runtime_handlers: vec![named("", Some(can)), named("old", None)],
+        ..Default::default()
+    };
+    let of = |mounts: bool| json!({ "recursiveReadOnlyMounts": mounts, "userNamespaces": false });
+    assert_eq!(
+        serde_json::to_value(handlers(&answer)).unwrap(),
+        json!([{ "name": "", "features": of(true) }, { "name": "old", "features": of(false) }])
+    );
+}
