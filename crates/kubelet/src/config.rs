@@ -127,6 +127,11 @@ impl Config {
         self.in_root("plugins_registry")
     }
 
+    /// Where checkpoints of containers are.
+    pub(crate) fn checkpoints_dir(&self) -> PathBuf {
+        self.in_root("checkpoints")
+    }
+
     /// Where plugins have their sockets, and the kubelet what it keeps for them.
     pub(crate) fn plugins_dir(&self) -> PathBuf {
         self.in_root("plugins")

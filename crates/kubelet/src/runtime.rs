@@ -160,6 +160,7 @@ calls! {
     exec(runtime, ExecRequest) -> ExecResponse, CALL;
     attach(runtime, AttachRequest) -> AttachResponse, CALL;
     port_forward(runtime, PortForwardRequest) -> PortForwardResponse, CALL;
+    checkpoint_container(runtime, CheckpointContainerRequest) -> CheckpointContainerResponse, CALL;
     list_images(image, ListImagesRequest) -> ListImagesResponse, CALL;
     image_fs_info(image, ImageFsInfoRequest) -> ImageFsInfoResponse, CALL;
     image_status(image, ImageStatusRequest) -> ImageStatusResponse, CALL;
@@ -238,6 +239,16 @@ impl Runtime {
         command: &[String],
         timeout: Duration,
     ) -> Result<Ended> {
+        self.run(id, command, timeout).await.map(Ended::of)
+    }
+
+    /// As [`Self::exec_sync`], with all that the command said.
+    pub(crate) async fn run(
+        &self,
+        id: &str,
+        command: &[String],
+        timeout: Duration,
+    ) -> Result<v1::ExecSyncResponse> {
         let request = v1::ExecSyncRequest {
             container_id: id.to_owned(),
             cmd: command.to_vec(),
@@ -246,7 +257,7 @@ impl Runtime {
         let mut client = self.runtime.clone();
         let deadline = timeout.saturating_add(MARGIN);
         let call = client.exec_sync(request);
-        self.call("exec_sync", deadline, call).await.map(Ended::of)
+        self.call("exec_sync", deadline, call).await
     }
 
     /// Opens the event stream. Runtimes before CRI events answer `Unimplemented`. Others answer with their first event and no sooner, as

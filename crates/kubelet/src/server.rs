@@ -30,10 +30,13 @@ use crate::{
 };
 
 mod auth;
+mod command;
+mod health;
 mod logs;
 mod node;
 mod node_logs;
 mod own_certificate;
+mod pages;
 mod stream;
 mod summary;
 mod system_logs;
@@ -240,32 +243,34 @@ async fn route(
     if let Some(refused) = unserved(&parts, &method, handlers) {
         return refused;
     }
+    let query = request.uri().query().unwrap_or_default().to_owned();
     match parts[..] {
-        ["healthz"] => text(StatusCode::OK, "ok"),
+        ["healthz"] => health::serve(&ctx.stats.checks, None, &query),
+        ["healthz", check] => health::serve(&ctx.stats.checks, Some(check), &query),
         ["pods"] => summary::pods(ctx),
         ["runningpods"] => node::running(ctx),
         ["configz"] => node::configz(&ctx.config),
-        ["stats", "summary"] => {
-            let query = request.uri().query().unwrap_or_default();
-            summary::summary(ctx, query).await
-        }
+        ["statusz"] => pages::status(request.headers()),
+        ["stats", "summary"] => summary::summary(ctx, &query).await,
         ["metrics"] => summary::metrics(ctx).await,
         ["metrics", "resource"] => summary::resource(ctx).await,
         ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
         ["metrics", "probes"] => summary::probes(ctx),
+        ["metrics", "slis"] => health::indicators(&ctx.stats.checks, &method),
         ["logs", ..] => {
             let settings = &ctx.config.configuration.settings;
-            let query = request.uri().query().unwrap_or_default();
             let path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
-            system_logs::serve(settings, &method, (&path, query), token).await
+            system_logs::serve(settings, &method, (&path, &query), token).await
         }
-        ["knarr", "logs"] => {
-            let query = request.uri().query().unwrap_or_default();
-            node_logs::serve(ctx, query, token)
-        }
+        ["knarr", "logs"] => node_logs::serve(ctx, &query, token),
         ["containerLogs", namespace, pod, container] => {
-            let query = request.uri().query().unwrap_or_default();
-            logs::serve(ctx, (namespace, pod, container), query, token).await
+            logs::serve(ctx, (namespace, pod, container), &query, token).await
+        }
+        ["run", namespace, pod, container] | ["run", namespace, pod, _, container] => {
+            command::run(ctx, (namespace, pod, container), &query).await
+        }
+        ["checkpoint", namespace, pod, container] => {
+            command::checkpoint(ctx, (namespace, pod, container), &query).await
         }
         ["exec" | "attach", namespace, pod, container]
         | ["exec" | "attach", namespace, pod, _, container] => {
@@ -275,30 +280,56 @@ async fn route(
         ["portForward", namespace, pod] | ["portForward", namespace, pod, _] => {
             stream::serve(ctx, "portForward", (namespace, pod, None), request, token).await
         }
-        _ => text(StatusCode::NOT_FOUND, "404 page not found"),
+        // As Go's router says it, of paths below those that there are.
+        [first, ..] if ROUTED.contains(&first) => {
+            text(StatusCode::NOT_FOUND, "404: Page Not Found")
+        }
+        _ => not_found(),
     }
 }
+
+/// What has routes below it.
+const ROUTED: [&str; 9] = [
+    "pods",
+    "stats",
+    "run",
+    "exec",
+    "attach",
+    "portForward",
+    "containerLogs",
+    "runningpods",
+    "checkpoint",
+];
 
 /// 405 for what a path does not have, or is told not to have.
 fn unserved(parts: &[&str], method: &Method, debugging_handlers: bool) -> Option<Response<Body>> {
     let (gets, posts) = (method == Method::GET, method == Method::POST);
+    let disabled = |what: &str| Some(text(StatusCode::METHOD_NOT_ALLOWED, format!("{what}\n")));
     match parts {
+        // Of a program that Go did not build there are no such profiles, and no such verbosity: as upstream where they are disabled.
+        ["debug", "pprof", ..] => disabled("profiling endpoint is disabled."),
+        ["debug", "flags", "v"] => disabled("flags endpoint is disabled."),
+        [
+            "exec" | "attach" | "portForward" | "containerLogs" | "runningpods" | "run" | "logs"
+            | "knarr",
+            ..,
+        ] if !debugging_handlers => disabled("Debug endpoints are disabled."),
+        ["metrics", "slis"] if gets || method == Method::DELETE => None,
         [
             "pods" | "runningpods" | "configz" | "containerLogs" | "stats" | "metrics" | "knarr",
             ..,
         ] if !gets => Some(not_allowed("GET")),
+        ["run" | "checkpoint", ..] if !posts => Some(not_allowed("POST")),
         ["exec" | "attach" | "portForward", ..] if !gets && !posts => {
             Some(not_allowed("GET, POST"))
         }
-        [
-            "exec" | "attach" | "portForward" | "containerLogs" | "runningpods" | "knarr",
-            ..,
-        ] if !debugging_handlers => Some(text(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "Debug endpoints are disabled.\n",
-        )),
         _ => None,
     }
+}
+
+/// 404, in Go's words.
+fn not_found() -> Response<Body> {
+    text(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
 /// 405, with what would do.

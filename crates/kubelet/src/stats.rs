@@ -16,6 +16,7 @@
 mod cadvisor;
 mod collect;
 mod groups;
+mod health;
 mod histogram;
 mod kubelet;
 mod node;
@@ -35,6 +36,7 @@ use tokio::time::{Instant, timeout};
 use crate::context::Shared;
 
 pub(crate) use cadvisor::cadvisor;
+pub(crate) use health::Checks;
 pub(crate) use histogram::Histogram;
 pub(crate) use kubelet::kubelet;
 pub(crate) use node::{Disk, available as memory_available, disk, processes, swap_capacity};
@@ -60,6 +62,8 @@ pub(crate) struct Stats {
     volumes: volumes::Volumes,
     /// How long pods take to start.
     pub starts: starts::Starts,
+    /// What came of checks of health.
+    pub checks: Checks,
 }
 
 /// A counter of processor time at a moment.

@@ -42,11 +42,11 @@ pub(super) async fn serve(
     let Some(pod) = pods::find(ctx, namespace, name) else {
         return text(
             StatusCode::NOT_FOUND,
-            format!("pod \"{name}\" does not exist\n"),
+            format!("pod \"{name}\" does not exist"),
         );
     };
     if kill::find(&pod, container).is_none() {
-        let message = format!("container \"{container}\" not found in pod \"{name}\"\n");
+        let message = format!("container \"{container}\" not found in pod \"{name}\"");
         return text(StatusCode::NOT_FOUND, message);
     }
     let uid = context::uid(&pod).to_owned();

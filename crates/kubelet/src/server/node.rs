@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Body, typed};
 use crate::{config::Config, context::Shared, labels};
 
-const JSON: &str = "application/json";
+pub(super) const JSON: &str = "application/json";
 
 /// The configuration as upstream's `KubeletConfiguration`: what files say and what has been told otherwise.
 pub(super) fn configz(config: &Config) -> Response<Body> {

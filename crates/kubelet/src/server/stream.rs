@@ -44,8 +44,7 @@ pub(super) async fn serve(
     let query = request.uri().query().unwrap_or_default().to_owned();
     let (namespace, name, _) = target;
     let Some(pod) = pods::find(ctx, namespace, name) else {
-        let message = format!("pod does not exist: \"{name}_{namespace}\"");
-        return text(StatusCode::NOT_FOUND, message);
+        return text(StatusCode::NOT_FOUND, "pod does not exist");
     };
     let place = match super::place(ctx, &pod) {
         Ok(place) => place,

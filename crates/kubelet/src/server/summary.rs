@@ -59,7 +59,8 @@ pub(super) fn probes(ctx: &Shared) -> Response<Body> {
     prometheus(ctx.probed.text())
 }
 
-fn prometheus(text: String) -> Response<Body> {
+/// A document of figures.
+pub(super) fn prometheus(text: String) -> Response<Body> {
     typed(StatusCode::OK, PROMETHEUS, Bytes::from(text))
 }
 

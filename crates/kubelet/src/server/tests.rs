@@ -200,9 +200,11 @@ async fn callers_reach_what_they_may() {
     let bench = Bench::new().await;
     bench.api.allow("scraper get metrics");
     bench.api.allow("kube-apiserver-kubelet-client get proxy");
-    bench
-        .api
-        .allow("kube-apiserver-kubelet-client create proxy");
+    for right in ["create proxy", "create checkpoint", "get statusz"] {
+        let right = format!("kube-apiserver-kubelet-client {right}");
+        bench.api.allow(&right);
+    }
+    bench.api.allow("scraper delete metrics");
     let admin = "kube-apiserver-kubelet-client";
     let get = Method::GET;
     for (method, path, user, token, wanted) in [
@@ -230,12 +232,56 @@ async fn callers_reach_what_they_may() {
         (&Method::POST, "/exec/ns/pod/c", admin, "", 404),
         (&Method::POST, "/pods", admin, "", 405),
         (&Method::PUT, "/exec/ns/pod/c", admin, "", 403),
+        (&get, "/healthz/ping", admin, "", 200),
+        (&get, "/healthz/other", admin, "", 404),
+        (&get, "/metrics/slis", "", "scraper", 200),
+        (&Method::DELETE, "/metrics/slis", "", "scraper", 200),
+        (&Method::DELETE, "/metrics", "", "scraper", 405),
+        (&get, "/run/ns/pod/c", admin, "", 405),
+        (&Method::POST, "/run/ns/pod/c?cmd=ls", admin, "", 404),
+        (&Method::POST, "/run/ns/pod/uid/c?cmd=ls", admin, "", 404),
+        (&Method::POST, "/checkpoint/ns/pod/c", admin, "", 404),
+        (&get, "/debug/pprof/heap", admin, "", 405),
+        (&get, "/pods/ns/pod", admin, "", 404),
     ] {
         let (status, text) = bench.ask(method.clone(), path, user, token).await;
         assert_eq!(
             status, wanted,
             "{method} {path} as {user:?} with {token:?}: {text}"
         );
+    }
+    bench.token.cancel();
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_told_in_upstreams_words() {
+    let bench = Bench::new().await;
+    bench.api.allow("ann get proxy");
+    bench.api.allow("ann create proxy");
+    let (get, post) = (Method::GET, Method::POST);
+    for (method, path, status, wanted) in [
+        (&get, "/nowhere", 404, "404 page not found\n"),
+        (&get, "/pods/ns/pod", 404, "404: Page Not Found"),
+        (&get, "/exec/ns", 404, "404: Page Not Found"),
+        (&post, "/pods", 405, "405: Method Not Allowed"),
+        (&get, "/exec/ns/pod/c?stdout=1", 404, "pod does not exist"),
+        (&post, "/run/ns/pod/c", 404, "pod does not exist"),
+        (
+            &get,
+            "/containerLogs/ns/pod/c",
+            404,
+            "pod \"pod\" does not exist",
+        ),
+        (
+            &get,
+            "/debug/pprof/",
+            405,
+            "profiling endpoint is disabled.\n",
+        ),
+        (&get, "/debug/flags/v", 405, "flags endpoint is disabled.\n"),
+    ] {
+        let told = bench.ask(method.clone(), path, "ann", "").await;
+        assert_eq!(told, (status, wanted.to_owned()), "{method} {path}");
     }
     bench.token.cancel();
 }
