@@ -251,6 +251,7 @@ async fn route(
         ["runningpods"] => node::running(ctx),
         ["configz"] => node::configz(&ctx.config),
         ["statusz"] => pages::status(request.headers()),
+        ["flagz"] => pages::flags(request.headers(), &ctx.config),
         ["stats", "summary"] => summary::summary(ctx, &query).await,
         ["metrics"] => summary::metrics(ctx).await,
         ["metrics", "resource"] => summary::resource(ctx).await,
