@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_volumes::{claim, csi, pod, volume};
 use kube::Api;
@@ -361,8 +361,7 @@ impl AttachDetach {
     }
 
     fn tell_pod(&self, pod: &PodRef, kind: &'static str, reason: &str, note: &str) {
-        self.recorder
-            .event(&pod.reference(), kind, reason, reason, note);
+        self.recorder.event(&pod.reference(), kind, reason, note);
     }
 
     /// Tells pods how far their volumes are; when to look again for those that do not come.

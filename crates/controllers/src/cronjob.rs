@@ -7,10 +7,10 @@ mod template;
 use knarr_meta::clock;
 use std::sync::Arc;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, Resource};
@@ -88,7 +88,7 @@ impl CronJobController {
             note,
         } in told
         {
-            self.recorder.event(about, type_, reason, reason, note);
+            self.recorder.event(about, type_, reason, note);
         }
     }
 

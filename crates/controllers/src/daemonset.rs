@@ -12,10 +12,10 @@ mod rolling;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -229,8 +229,7 @@ impl DaemonSetController {
                 format!("Found succeeded daemon pod {pod} on node {node}, will try to delete it");
             (NORMAL, "SucceededDaemonPod", note)
         };
-        self.recorder
-            .event(&control.about, type_, reason, reason, note);
+        self.recorder.event(&control.about, type_, reason, note);
     }
 
     async fn replace_status(
@@ -347,8 +346,7 @@ impl Reconciler for DaemonSetController {
         if selector.is_nothing() {
             let note = "This daemon set is selecting all pods. A non-empty selector is required.";
             let about = set.object_ref(&());
-            self.recorder
-                .event(&about, WARNING, "SelectingAll", "SelectingAll", note);
+            self.recorder.event(&about, WARNING, "SelectingAll", note);
             return Ok(());
         }
         let candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));

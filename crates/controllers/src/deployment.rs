@@ -11,9 +11,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -177,7 +177,6 @@ impl DeploymentController {
                     &deployment.object_ref(&()),
                     NORMAL,
                     "ScalingReplicaSet",
-                    "ScalingReplicaSet",
                     message,
                 );
             }
@@ -247,7 +246,6 @@ impl DeploymentController {
             self.recorder.event(
                 &deployment.object_ref(&()),
                 WARNING,
-                reason,
                 reason,
                 message.as_str(),
             );

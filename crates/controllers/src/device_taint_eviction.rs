@@ -11,9 +11,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
-use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, IndexKey, Informer, WorkQueue, errors};
 use knarr_devices::taints::DeviceTaintRule;
 use knarr_meta::clock;
@@ -220,7 +220,7 @@ impl DeviceTaintEviction {
         let reason = "DeviceTaintManagerEviction";
         let about = pod.object_ref(&());
         self.recorder
-            .event(&about, NORMAL, reason, reason, "Marking for deletion");
+            .event(&about, NORMAL, reason, "Marking for deletion");
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = json!({
             "metadata": {"uid": pod.metadata.uid},

@@ -9,10 +9,10 @@ mod stale;
 
 use std::sync::Arc;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -102,7 +102,7 @@ impl DisruptionController {
     }
 
     fn event(&self, about: &ObjectReference, type_: &'static str, reason: &str, note: String) {
-        self.recorder.event(about, type_, reason, reason, note);
+        self.recorder.event(about, type_, reason, note);
     }
 
     /// What the status is to say; `Err` where that cannot be known.

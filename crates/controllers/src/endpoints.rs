@@ -4,8 +4,8 @@ mod plan;
 
 use std::sync::Arc;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::Endpoints;
-use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
@@ -141,7 +141,7 @@ impl Reconciler for EndpointsController {
                 if !raced && !errors::is_namespace_terminating(&error) {
                     let note = format!("Failed to {what} {key}: {}", errors::message(&error));
                     self.recorder
-                        .event(&wanted.object_ref(&()), WARNING, reason, reason, note);
+                        .event(&wanted.object_ref(&()), WARNING, reason, note);
                 }
                 Err(error.into())
             }

@@ -4,10 +4,10 @@ mod plan;
 
 use std::sync::Arc;
 
+use crate::events::Recorder;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use knarr_client::events::Recorder;
 use knarr_client::{Event, Informer, WorkQueue};
 use kube::Resource;
 

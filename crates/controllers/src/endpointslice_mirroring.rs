@@ -5,8 +5,8 @@ mod plan;
 
 use std::sync::Arc;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
-use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
 use kube::Resource;
 
@@ -90,7 +90,7 @@ impl EndpointSliceMirroringController {
     fn report_left_out(&self, endpoints: &Endpoints, plan: &Plan) {
         let warn = |reason: &str, note: String| {
             self.recorder
-                .event(&endpoints.object_ref(&()), WARNING, reason, reason, note);
+                .event(&endpoints.object_ref(&()), WARNING, reason, note);
         };
         if plan.invalid > 0 {
             let count = plan.invalid;

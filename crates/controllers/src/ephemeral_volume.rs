@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
-use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_volumes::pod;
 use kube::api::{ObjectMeta, PostParams};
@@ -126,8 +126,7 @@ impl Reconciler for EphemeralVolume {
                 if !error.is_race() && !error.is_namespace_terminating() {
                     let note = format!("ephemeral volume {}: {error}", volume.name);
                     let about = pod.object_ref(&());
-                    self.recorder
-                        .event(&about, WARNING, "FailedBinding", "FailedBinding", note);
+                    self.recorder.event(&about, WARNING, "FailedBinding", note);
                 }
                 return Err(error);
             }

@@ -12,8 +12,8 @@ mod monitors;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::Recorder;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
-use knarr_client::events::Recorder;
 use knarr_client::{WorkQueue, errors};
 use knarr_tasks::Tasks;
 use kube::Api;

@@ -16,13 +16,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
     HorizontalPodAutoscaler, HorizontalPodAutoscalerSpec, MetricStatus,
 };
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -148,7 +148,7 @@ impl Pass<'_> {
     fn event(&self, type_: &'static str, reason: &str, note: impl Into<String>) {
         self.controller
             .recorder
-            .event(&self.about, type_, reason, reason, note);
+            .event(&self.about, type_, reason, note);
     }
 
     fn spec(&self) -> HorizontalPodAutoscalerSpec {

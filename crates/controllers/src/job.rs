@@ -15,9 +15,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -247,7 +247,7 @@ impl JobController {
                 for (good, reason, note) in track::told(&job, end) {
                     let type_ = if good { NORMAL } else { WARNING };
                     self.recorder
-                        .event(&job.object_ref(&()), type_, &reason, &reason, note);
+                        .event(&job.object_ref(&()), type_, &reason, note);
                 }
             }
         }
@@ -281,7 +281,7 @@ impl JobController {
         }
         if let Some([reason, note]) = event {
             self.recorder
-                .event(&job.object_ref(&()), NORMAL, reason, reason, note);
+                .event(&job.object_ref(&()), NORMAL, reason, note);
         }
         let status = plan::status(&mut sync.job);
         status.active = Some(sync.active).filter(|active| *active != 0);

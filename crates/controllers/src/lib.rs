@@ -31,6 +31,7 @@ mod endpoints;
 mod endpointslice;
 mod endpointslice_mirroring;
 mod ephemeral_volume;
+mod events;
 mod expectations;
 mod garbage_collector;
 mod gone;

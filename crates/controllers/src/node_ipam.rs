@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
+use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::Node;
-use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, SIMULATED_LABEL, WorkQueue};
 use knarr_meta::prefix::Prefix;
 use kube::api::{Patch, PatchParams};
@@ -270,13 +270,8 @@ impl Reconciler for NodeIpam {
         };
         let Some(cidrs) = self.ranges.lock().allocate(&key.name) else {
             let note = format!("Node {} status is now: CIDRNotAvailable", key.name);
-            self.recorder.event(
-                &node.object_ref(&()),
-                NORMAL,
-                "CIDRNotAvailable",
-                "CIDRNotAvailable",
-                note,
-            );
+            self.recorder
+                .event(&node.object_ref(&()), NORMAL, "CIDRNotAvailable", note);
             return Err(Error::Other("no pod address range is left".to_owned()));
         };
         let patch = serde_json::json!({

@@ -13,9 +13,9 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::lease::NODE_LEASE_NAMESPACE;
 use knarr_client::{Event, Informer, InformerScope, WorkQueue, errors};
 use kube::api::{Patch, PatchParams};
@@ -148,13 +148,8 @@ impl NodeLifecycle {
                     "Node {0} event: Registered Node {0} in Controller",
                     key.name
                 );
-                self.recorder.event(
-                    &about(node),
-                    NORMAL,
-                    "RegisteredNode",
-                    "RegisteredNode",
-                    note,
-                );
+                self.recorder
+                    .event(&about(node), NORMAL, "RegisteredNode", note);
                 if plan::readiness(node) == "Unknown" {
                     self.lost.lock().insert(key.name.clone());
                 }
@@ -169,7 +164,7 @@ impl NodeLifecycle {
                     self.lost.lock().insert(key.name.clone());
                     let note = format!("Node {} status is now: NodeNotReady", key.name);
                     self.recorder
-                        .event(&about(node), NORMAL, "NodeNotReady", "NodeNotReady", note);
+                        .event(&about(node), NORMAL, "NodeNotReady", note);
                 }
                 if after == "True" {
                     self.lost.lock().remove(&key.name);
@@ -276,7 +271,6 @@ impl NodeLifecycle {
             self.recorder.event(
                 &pod.object_ref(&()),
                 WARNING,
-                "NodeNotReady",
                 "NodeNotReady",
                 "Node is not ready",
             );

@@ -12,9 +12,9 @@ mod volume_plan;
 
 use std::sync::Arc;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
-use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_volumes::{claim, volume};
 use kube::api::PostParams;
@@ -174,8 +174,7 @@ impl PersistentVolumeBinder {
     fn note<K: Resource<DynamicType = ()>>(&self, about: &K, note: &Note) {
         let about = about.object_ref(&());
         let message = note.message.clone();
-        self.recorder
-            .event(&about, note.kind, note.reason, note.reason, message);
+        self.recorder.event(&about, note.kind, note.reason, message);
     }
 
     async fn write_claim(

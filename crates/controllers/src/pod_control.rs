@@ -1,8 +1,8 @@
 //! Creating and deleting a controller's pods, with upstream's events about each.
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::errors;
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
@@ -49,7 +49,6 @@ impl PodControl<'_> {
     }
 
     fn event(&self, type_: &'static str, reason: &'static str, note: String) {
-        self.recorder
-            .event(&self.about, type_, reason, reason, note);
+        self.recorder.event(&self.about, type_, reason, note);
     }
 }

@@ -6,10 +6,10 @@ mod replicated;
 use std::future::Future;
 use std::sync::Arc;
 
+use crate::events::Recorder;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
-use knarr_client::events::Recorder;
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;

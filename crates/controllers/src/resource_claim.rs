@@ -10,9 +10,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimTemplate};
-use knarr_client::events::{Recorder, WARNING};
 
 use knarr_client::{Event, IndexKey, Informer, WorkQueue, errors};
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -177,7 +177,7 @@ impl ResourceClaims {
                     if !error.is_race() && !error.is_namespace_terminating() {
                         let reason = "FailedResourceClaimCreation";
                         let about = pod.object_ref(&());
-                        self.recorder.event(&about, WARNING, reason, reason, note);
+                        self.recorder.event(&about, WARNING, reason, note);
                     }
                     return Err(error);
                 }

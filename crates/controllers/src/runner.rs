@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_client::events::Recorder;
+use crate::events::Recorder;
 use knarr_client::{Clients, Informer, Informers, Object, WorkQueue, errors};
 use knarr_tasks::Tasks;
 use kube::Resource;
@@ -124,7 +124,7 @@ impl Context {
     }
 
     pub(crate) fn recorder(&self, client: &kube::Client, component: &'static str) -> Recorder {
-        Recorder::new(client.clone(), component, "")
+        Recorder::new(client.clone(), component)
     }
 
     /// Runs `workers` workers of `controller` once `informers` are synced, until the token is cancelled.

@@ -18,10 +18,7 @@ use k8s_openapi::api::{
     core::v1::{Node, Pod, Service, ServiceSpec},
     discovery::v1::EndpointSlice,
 };
-use knarr_client::{
-    Event, IndexKey, Informer, WorkQueue,
-    events::{NORMAL, Recorder, WARNING},
-};
+use knarr_client::{Event, IndexKey, Informer, WorkQueue};
 use kube::{
     Api, Resource,
     api::{Patch, PatchParams},
@@ -37,7 +34,10 @@ pub use self::{
     claims::Protocol,
     pool::{BadPool, Pool},
 };
-use crate::runner::{Context, Error, Key, Reconciler, synced};
+use crate::{
+    events::{NORMAL, Recorder, WARNING},
+    runner::{Context, Error, Key, Reconciler, synced},
+};
 
 /// One at a time: two must not be given the same address.
 const WORKERS: usize = 1;
@@ -328,7 +328,7 @@ impl ServiceLb {
             let note = format!("Error syncing load balancer: {problem}");
             let reason = "SyncLoadBalancerFailed";
             self.recorder
-                .event(&service.object_ref(&()), WARNING, reason, "", note);
+                .event(&service.object_ref(&()), WARNING, reason, note);
         }
     }
 }
@@ -388,7 +388,6 @@ impl Reconciler for ServiceLb {
                 &service.object_ref(&()),
                 NORMAL,
                 reason,
-                "",
                 "Ensured load balancer",
             );
         }

@@ -9,9 +9,9 @@ pub(crate) mod packing;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
-use knarr_client::events::{Recorder, WARNING};
 use knarr_client::{Event, IndexKey, Informer};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
@@ -144,7 +144,7 @@ pub(crate) fn report(
         return;
     }
     let note = format!("Error updating Endpoint Slices for {kind} {key}: {error}");
-    recorder.event(object, WARNING, FAILED, FAILED, note);
+    recorder.event(object, WARNING, FAILED, note);
 }
 
 /// The service a slice belongs to, and the one it belonged to before its labels were changed.

@@ -8,9 +8,9 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
@@ -132,7 +132,7 @@ impl StatefulSetController {
 
     fn event(&self, set: &StatefulSet, type_: &'static str, reason: &str, note: String) {
         let about = set.object_ref(&());
-        self.recorder.event(&about, type_, reason, reason, note);
+        self.recorder.event(&about, type_, reason, note);
     }
 
     /// An event about what was done with a pod; `verb` is `Create`, `Update` or `Delete`.

@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::events::{NORMAL, Recorder};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint};
-use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::taints;
@@ -171,7 +171,6 @@ impl TaintEviction {
             &reference.unwrap_or_else(named),
             NORMAL,
             "TaintManagerEviction",
-            "TaintManagerEviction",
             format!("Cancelling deletion of Pod {key}"),
         );
     }
@@ -179,13 +178,8 @@ impl TaintEviction {
     async fn evict(&self, key: &Key, pod: &Pod) -> Result<(), Error> {
         if !is_marked(pod) {
             let note = format!("Marking for deletion Pod {key}");
-            self.recorder.event(
-                &pod.object_ref(&()),
-                NORMAL,
-                "TaintManagerEviction",
-                "TaintManagerEviction",
-                note,
-            );
+            self.recorder
+                .event(&pod.object_ref(&()), NORMAL, "TaintManagerEviction", note);
         }
         let api: Api<Pod> = Api::namespaced(self.client.clone(), &key.namespace);
         let patch = serde_json::json!({

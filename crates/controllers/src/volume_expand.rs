@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
-use knarr_client::events::{NORMAL, Recorder};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::Quantity;
 use knarr_volumes::{claim, volume};
@@ -84,7 +84,7 @@ impl Reconciler for VolumeExpand {
             return Ok(());
         }
         self.recorder
-            .event(&claim.object_ref(&()), NORMAL, REASON, REASON, NOTE);
+            .event(&claim.object_ref(&()), NORMAL, REASON, NOTE);
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use crate::fixtures::{object, pod as pod_of};
 
 fn controller(client: kube::Client) -> Arc<AttachDetach> {
     let controller = Arc::new(AttachDetach {
-        recorder: Recorder::new(client.clone(), "attachdetach-controller", ""),
+        recorder: Recorder::new(client.clone(), "attachdetach-controller"),
         client,
         sources: Sources {
             pods: Informer::new(),

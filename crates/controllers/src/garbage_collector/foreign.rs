@@ -1,8 +1,8 @@
 //! Owners in other namespaces, which are none.
 
+use crate::events::WARNING;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use knarr_client::events::WARNING;
 
 use super::GarbageCollector;
 use super::graph::{Node, Uid};
@@ -34,6 +34,6 @@ impl GarbageCollector {
             "ownerRef [{api_version}/{kind}, namespace: {namespace}, name: {name}, uid: {uid}] does not exist in namespace \"{namespace}\""
         );
         let reason = "OwnerRefInvalidNamespace";
-        self.recorder.event(&about, WARNING, reason, "", note);
+        self.recorder.event(&about, WARNING, reason, note);
     }
 }

@@ -21,7 +21,7 @@ fn collector() -> (GarbageCollector, Server, Arc<ServedResource>) {
         verbs: Vec::new(),
     };
     let collector = GarbageCollector {
-        recorder: Recorder::new(client.clone(), "garbage-collector-controller", ""),
+        recorder: Recorder::new(client.clone(), "garbage-collector-controller"),
         client,
         graph: Mutex::default(),
         resources: RwLock::new(Arc::new(vec![thing.clone()])),

@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::events::{NORMAL, WARNING};
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::errors;
-use knarr_client::events::{NORMAL, WARNING};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Resource};
 use serde_json::json;
@@ -104,13 +104,12 @@ impl JobController {
             Ok(()) => {
                 let note = format!("Deleted pod: {name}");
                 self.recorder
-                    .event(&about, NORMAL, "SuccessfulDelete", "SuccessfulDelete", note);
+                    .event(&about, NORMAL, "SuccessfulDelete", note);
             }
             Err(error) => {
                 self.expectations.deletion_observed(key, uid(pod));
                 let note = format!("Error deleting: {}", errors::message(error));
-                self.recorder
-                    .event(&about, WARNING, "FailedDelete", "FailedDelete", note);
+                self.recorder.event(&about, WARNING, "FailedDelete", note);
             }
         }
         result

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::events::{NORMAL, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
-use knarr_client::events::{NORMAL, WARNING};
 use knarr_volumes::claim::{self, annotation};
 use knarr_volumes::matching::{self, Place};
 use knarr_volumes::{names, volume};

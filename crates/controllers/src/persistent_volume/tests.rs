@@ -6,7 +6,7 @@ use crate::fixtures::object;
 
 fn controller(client: kube::Client) -> Arc<PersistentVolumeBinder> {
     let controller = Arc::new(PersistentVolumeBinder {
-        recorder: Recorder::new(client.clone(), "persistentvolume-controller", ""),
+        recorder: Recorder::new(client.clone(), "persistentvolume-controller"),
         client,
         volumes: Latest::new(Informer::new()),
         claims: Latest::new(Informer::new()),

@@ -36,7 +36,7 @@ fn has(mut service: Service, addresses: &[&str]) -> Service {
 fn controller(config: Config) -> ServiceLb {
     let (client, _server) = knarr_client::fake::client();
     ServiceLb {
-        recorder: Recorder::new(client.clone(), "service-controller", ""),
+        recorder: Recorder::new(client.clone(), "service-controller"),
         client,
         config,
         services: Informer::new(),

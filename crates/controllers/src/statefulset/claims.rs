@@ -1,10 +1,10 @@
 //! The claims of a StatefulSet's pods: made before the pods, kept or deleted with them as the set says.
 
+use crate::events::{NORMAL, WARNING};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use knarr_client::errors;
-use knarr_client::events::{NORMAL, WARNING};
 use kube::api::PostParams;
 use kube::{Api, Resource};
 

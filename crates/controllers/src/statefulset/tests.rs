@@ -6,7 +6,7 @@ use crate::fixtures::object;
 
 fn controller(client: kube::Client) -> StatefulSetController {
     StatefulSetController {
-        recorder: Recorder::new(client.clone(), "statefulset-controller", ""),
+        recorder: Recorder::new(client.clone(), "statefulset-controller"),
         client,
         sets: Informer::new(),
         pods: Informer::new(),
