@@ -12,7 +12,7 @@ pub fn status(error: &kube::Error) -> Option<&Status> {
 
 /// The object (or the resource) does not exist.
 pub fn is_not_found(error: &kube::Error) -> bool {
-    status(error).is_some_and(Status::is_not_found)
+    status(error).is_some_and(Status::is_not_found) || is_missing_page(error)
 }
 
 /// The write was made against an older state, or a precondition did not hold: look again and retry.
@@ -59,10 +59,40 @@ pub fn optional<T>(result: Result<T, kube::Error>) -> Result<Option<T>, kube::Er
     }
 }
 
+/// A path that nothing serves: 404 with a page instead of a `Status`. kube makes a status of its own of it.
+pub fn is_missing_page(error: &kube::Error) -> bool {
+    status(error).is_some_and(|s| s.code == 404 && s.reason == "Failed to parse error data")
+}
+
 /// The server's own words without kube's decoration, for events and conditions.
 pub fn message(error: &kube::Error) -> String {
     match error {
+        // As upstream's client says it.
+        error if is_missing_page(error) => {
+            "the server could not find the requested resource".to_owned()
+        }
         kube::Error::Api(status) => status.message.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_nobody_serves_is_not_found() {
+        // As kube makes it of an answer that is no Status.
+        let status = Status::failure("404 page not found", "Failed to parse error data");
+        let error = kube::Error::Api(status.with_code(404).boxed());
+        assert!(is_not_found(&error));
+        assert_eq!(
+            message(&error),
+            "the server could not find the requested resource"
+        );
+        let status = Status::failure("bad gateway", "Failed to parse error data");
+        let error = kube::Error::Api(status.with_code(502).boxed());
+        assert!(!is_not_found(&error));
+        assert_eq!(message(&error), "bad gateway");
     }
 }

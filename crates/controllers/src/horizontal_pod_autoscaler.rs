@@ -378,9 +378,8 @@ impl Pass<'_> {
                 && key.namespace == self.key.namespace
                 && memory.selector.as_ref().is_some_and(has_one)
         });
-        let shown = |key: &Key| format!("{{{} {}}}", key.name, key.namespace);
-        let other = others.next().map(|(key, _)| shown(key));
-        other.map_or(Vec::new(), |other| vec![shown(self.key), other])
+        let other = others.next().map(|(key, _)| key.to_string());
+        other.map_or(Vec::new(), |other| vec![self.key.to_string(), other])
     }
 
     /// What is done of what is asked for, and why the replicas change.

@@ -7,6 +7,7 @@ use k8s_openapi::api::autoscaling::v2::{
     ResourceMetricSource, ResourceMetricStatus,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as Amount;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use knarr_meta::Quantity;
 use knarr_meta::labels::Selector;
 use knarr_meta::quantity::Format;
@@ -51,7 +52,38 @@ pub(super) struct Failure {
 }
 
 /// A metric as it asks and as it is: `(proposal, name, status)`.
-type Outcome = Result<(Proposal, String, MetricStatus), String>;
+type Outcome = Result<(Proposal, String, MetricStatus), Cause>;
+
+/// Why a metric cannot be told. Conditions and events have the message alone, what is said of all metrics has `what` before it.
+struct Cause {
+    /// What failed, with a colon and a space behind it, or empty.
+    what: String,
+    message: String,
+}
+
+impl Cause {
+    fn of(what: String) -> impl FnOnce(String) -> Self {
+        move |message| Self {
+            what: format!("{what}: "),
+            message,
+        }
+    }
+}
+
+impl From<String> for Cause {
+    fn from(message: String) -> Self {
+        Self {
+            what: String::new(),
+            message,
+        }
+    }
+}
+
+impl From<&str> for Cause {
+    fn from(message: &str) -> Self {
+        message.to_owned().into()
+    }
+}
 
 /// Evaluates each metric, and says in `statuses` how it is.
 pub(super) async fn evaluate_all(
@@ -110,7 +142,11 @@ async fn evaluate(spec: &MetricSpec, subject: &Subject<'_>) -> Result<Evaluated,
         )
     } else {
         let message = format!("unknown metric source type {:?}", spec.type_);
-        ("InvalidMetricSourceType", message.clone(), Err(message))
+        (
+            "InvalidMetricSourceType",
+            message.clone(),
+            Err(message.into()),
+        )
     };
     match outcome {
         Ok((proposal, metric, status)) => Ok(Evaluated {
@@ -123,9 +159,9 @@ async fn evaluate(spec: &MetricSpec, subject: &Subject<'_>) -> Result<Evaluated,
                 ..status
             },
         }),
-        Err(message) => Err(Failure {
+        Err(Cause { what, message }) => Err(Failure {
             reason,
-            context: format!("{context}: {message}"),
+            context: format!("{context}: {what}{message}"),
             message,
         }),
     }
@@ -262,13 +298,13 @@ impl Subject<'_> {
                 (proposal, whole(proposal.value), name)
             }
             ("AverageValue", _, Some(wanted)) => {
-                let value = value
-                    .map_err(|e| format!("failed to get {} object metric: {e}", metric.name))?;
+                let what = format!("failed to get {} object metric", metric.name);
+                let value = value.map_err(Cause::of(what))?;
                 let proposal = self.target.by_share(value, milli(&wanted.0), self.status_replicas);
                 let name = format!("external metric {}", shown(metric));
                 (proposal, average(proposal.value), name)
             }
-            _ => return Err("invalid object metric source: neither a value target nor an average value target was set".to_owned()),
+            _ => return Err("invalid object metric source: neither a value target nor an average value target was set".into()),
         };
         let status = ObjectMetricStatus {
             described_object: object.clone(),
@@ -289,26 +325,24 @@ impl Subject<'_> {
             .metrics
             .external(self.namespace, &metric.name, &selector);
         let value = value.await.map_err(|error| {
-            format!(
-                "unable to get external metric {}/{}: {error}",
-                self.namespace,
-                shown(metric)
-            )
+            let (namespace, name) = (self.namespace, &metric.name);
+            let selector = printed(metric.selector.as_ref());
+            format!("unable to get external metric {namespace}/{name}/{selector}: {error}")
         });
         let (proposal, current) = match (&target.average_value, &target.value) {
             (Some(wanted), _) => {
-                let value = value
-                    .map_err(|e| format!("failed to get {} external metric: {e}", metric.name))?;
+                let what = format!("failed to get {} external metric", metric.name);
+                let value = value.map_err(Cause::of(what))?;
                 let proposal = self.target.by_share(value, milli(&wanted.0), self.status_replicas);
                 (proposal, average(proposal.value))
             }
             (None, Some(wanted)) => {
-                let value = value
-                    .map_err(|e| format!("failed to get external metric {}: {e}", metric.name))?;
-                let proposal = self.target.by_ratio(value, milli(&wanted.0))?;
+                let what = format!("failed to get external metric {}", metric.name);
+                let proposal = value.and_then(|value| self.target.by_ratio(value, milli(&wanted.0)));
+                let proposal = proposal.map_err(Cause::of(what))?;
                 (proposal, whole(proposal.value))
             }
-            (None, None) => return Err("invalid external metric source: neither a value target nor an average value target was set".to_owned()),
+            (None, None) => return Err("invalid external metric source: neither a value target nor an average value target was set".into()),
         };
         let status = ExternalMetricStatus {
             metric: metric.clone(),
@@ -335,8 +369,31 @@ fn selector(metric: &MetricIdentifier) -> Result<Selector, String> {
 
 /// A metric's name and what selects it.
 fn shown(metric: &MetricIdentifier) -> String {
-    let selector = selector(metric).map(|s| s.to_string()).unwrap_or_default();
-    format!("{}({selector})", metric.name)
+    format!("{}({})", metric.name, printed(metric.selector.as_ref()))
+}
+
+/// A selector as upstream's generated code prints it; operators' dashboards and alerts match these texts.
+fn printed(selector: Option<&LabelSelector>) -> String {
+    let Some(selector) = selector else {
+        return "nil".to_owned();
+    };
+    let labels = selector.match_labels.iter().flatten();
+    let labels: String = labels
+        .map(|(key, value)| format!("{key}: {value},"))
+        .collect();
+    let requirements = selector.match_expressions.iter().flatten();
+    let requirements: String = requirements
+        .map(|one| {
+            let values = one.values.as_deref().unwrap_or_default().join(" ");
+            format!(
+                "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{values}],}},",
+                one.key, one.operator
+            )
+        })
+        .collect();
+    format!(
+        "&LabelSelector{{MatchLabels:map[string]string{{{labels}}},MatchExpressions:[]LabelSelectorRequirement{{{requirements}}},}}"
+    )
 }
 
 fn amount(milli: i64, format: Format) -> Amount {
@@ -356,3 +413,6 @@ fn average(value: i64) -> MetricValueStatus {
         ..MetricValueStatus::default()
     }
 }
+
+#[cfg(test)]
+mod tests;

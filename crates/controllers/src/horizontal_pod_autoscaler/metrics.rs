@@ -241,15 +241,12 @@ impl Metrics {
     }
 }
 
-/// What an error says; a path that nobody serves, in the words of upstream's client.
+/// What an error says; of a page that nobody serves, which has no Status, also what was asked for, as upstream's client does.
 fn told(error: &kube::Error, asked: &str) -> String {
-    let nameless = |details: &kube::core::response::StatusDetails| details.name.is_empty();
-    let missing = errors::status(error)
-        .filter(|status| status.code == 404)
-        .is_some_and(|status| status.details.as_ref().is_none_or(nameless));
-    match missing {
-        true => format!("the server could not find the requested resource ({asked})"),
-        false => errors::message(error),
+    let message = errors::message(error);
+    match errors::is_missing_page(error) {
+        true => format!("{message} ({asked})"),
+        false => message,
     }
 }
 

@@ -3,6 +3,7 @@
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::CrossVersionObjectReference;
 use knarr_client::errors;
+use knarr_meta::labels::Selector;
 use kube::Api;
 use kube::api::{DynamicObject, PostParams};
 use kube::core::GroupVersionKind;
@@ -28,7 +29,20 @@ pub(super) async fn find(
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
     let scale = api.get_scale(&target.name).await;
     let scale = scale.map_err(|error| errors::message(&error))?;
+    readable(&scale)?;
     Ok((api, scale))
+}
+
+/// A custom resource may say anything in its selector's place.
+fn readable(scale: &Scale) -> Result<(), String> {
+    let selector = scale.status.as_ref().and_then(|s| s.selector.as_deref());
+    let parsed = Selector::parse(selector.unwrap_or_default());
+    parsed.map(drop).map_err(|error| {
+        let selector = selector.unwrap_or_default();
+        format!(
+            "received an object from a /scale endpoint which was not convertible to autoscaling Scale: failed to parse target selector: couldn't parse the selector string {selector:?}: {error}"
+        )
+    })
 }
 
 /// How many replicas are asked for.
