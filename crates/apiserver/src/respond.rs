@@ -72,10 +72,13 @@ pub const JSON: Accepted = Accepted {
 /// An error. `Retry-After` repeats what the Status says.
 pub fn error(status: &Status, accepted: Accepted) -> Response<Body> {
     let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let plain = accepted.encoding == Encoding::Json && !accepted.pretty;
-    let encoded = match plain {
-        true => None,
-        false => encode(&status.to_value(), accepted).ok(),
+    let encoded = match accepted.encoding {
+        // Its own order of fields is upstream's.
+        Encoding::Json if accepted.pretty => {
+            serde_json::to_vec_pretty(status).ok().map(Bytes::from)
+        }
+        Encoding::Json => None,
+        _ => encode(&status.to_value(), accepted).ok(),
     };
     let mut response = match encoded {
         Some(bytes) => with_type(code, accepted.encoding.content_type(), bytes),

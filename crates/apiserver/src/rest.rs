@@ -150,10 +150,16 @@ async fn subresource(ask: &Ask<'_>, verb: Verb, body: Bytes) -> Answer {
 
 /// 404 for a subresource the kind does not have, 405 for a verb the subresource does not have.
 pub fn allowed(ask: &Ask<'_>, verb: Verb) -> Result<(), Status> {
+    let info = &ask.request.info;
+    let missing = || match ask.kind().is_built_in() {
+        true => Status::path_not_found(),
+        // Upstream finds the definition first, and then no part of the object by this name.
+        false => Status::not_found(ask.group_resource(), info.name),
+    };
     let subresource = ask
         .kind()
-        .subresource(ask.request.info.subresource)
-        .ok_or_else(Status::path_not_found)?;
+        .subresource(info.subresource)
+        .ok_or_else(missing)?;
     match subresource.verbs.contains(&verb) && !ask.request.info.name.is_empty() {
         true => Ok(()),
         false => Err(Status::method_not_allowed()),

@@ -1,5 +1,6 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
+mod absent;
 mod answer;
 mod assembly;
 pub mod audit;

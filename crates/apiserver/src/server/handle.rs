@@ -19,7 +19,7 @@ use knarr_states::Share;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    answer,
+    absent, answer,
     audit::Audit,
     connect, deadline,
     flow::{self, Asked, Flow},
@@ -34,7 +34,7 @@ use crate::{
     body::Body,
     core::Core,
     kubelet::Stream,
-    negotiate::{Objects, Shapes, negotiate},
+    negotiate::{self, Objects, Shapes},
     respond::{self, Answer},
     rest::{self, apply, ask::Ask},
 };
@@ -137,8 +137,11 @@ impl Wire<'_> {
         let headers = &self.decoded.headers;
         let (mut response, failure) = match answer {
             Ok(response) => (response, None),
+            Err(status) if absent::is_page(&status, self.core, info, served) => {
+                (absent::page(info), Some(status))
+            }
             Err(status) => {
-                let accepted = negotiate(headers.accept, Shapes::None, Objects::BuiltIn);
+                let accepted = negotiate::of(&request, Shapes::None, Objects::BuiltIn);
                 let response = respond::error(&status, accepted.unwrap_or(respond::JSON));
                 (response, Some(status))
             }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_audit::Counts;
 use knarr_auth::route::ApiRequest;
@@ -14,9 +15,7 @@ use super::{checks, metrics, zpages};
 use crate::{
     body::Body,
     core::Core,
-    discovery,
-    negotiate::{self, Encoding, Objects, Shapes},
-    openapi,
+    discovery, openapi,
     respond::{self, Answer},
 };
 
@@ -61,8 +60,8 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
         "/metrics/slis" => return Ok(slis_page(core)),
         "/statusz" => return zpages::status(&discovery::paths(core, snapshot), request),
         "/flagz" => return zpages::flags(&core.flags, request),
-        "/version" => return negotiated(&version(), request),
-        "/" => return negotiated(&json!({"paths": discovery::paths(core, snapshot)}), request),
+        "/version" => return Ok(indented(version_page())),
+        "/" => return Ok(indented(index_page(core, snapshot))),
         _ => {}
     }
     if let Some(answer) = openapi::serve(core, snapshot, path, request).await {
@@ -71,13 +70,38 @@ pub async fn serve(core: &Arc<Core>, snapshot: &Arc<Snapshot>, request: &ApiRequ
     discovery::serve(core, snapshot, path, request).unwrap_or_else(|| Err(Status::path_not_found()))
 }
 
-fn negotiated(value: &serde_json::Value, request: &ApiRequest<'_>) -> Answer {
-    let mut accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn)?;
-    if accepted.encoding == Encoding::Protobuf {
-        // These are of no type: upstream answers with JSON whatever is asked for.
-        accepted.encoding = Encoding::Json;
-    }
-    Ok(respond::tree(StatusCode::OK, value, accepted))
+fn indented(page: Vec<u8>) -> Response<Body> {
+    respond::json(StatusCode::OK, Bytes::from(page))
+}
+
+/// The fields of the version, in upstream's order.
+const VERSION_FIELDS: [&str; 13] = [
+    "major",
+    "minor",
+    "emulationMajor",
+    "emulationMinor",
+    "minCompatibilityMajor",
+    "minCompatibilityMinor",
+    "gitVersion",
+    "gitCommit",
+    "gitTreeState",
+    "buildDate",
+    "goVersion",
+    "compiler",
+    "platform",
+];
+
+/// Indented whoever asks, as upstream's is: scripts read it line by line.
+fn version_page() -> Vec<u8> {
+    let version = version();
+    let lines = VERSION_FIELDS.map(|field| format!("  \"{field}\": {}", version[field]));
+    format!("{{\n{}\n}}", lines.join(",\n")).into_bytes()
+}
+
+/// See [`version_page`].
+fn index_page(core: &Core, snapshot: &Arc<Snapshot>) -> Vec<u8> {
+    let index = json!({"paths": discovery::paths(core, snapshot)});
+    serde_json::to_vec_pretty(&index).unwrap_or_default()
 }
 
 fn version() -> serde_json::Value {

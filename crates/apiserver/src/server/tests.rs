@@ -1,5 +1,6 @@
 //! The whole chain through the in-process service, with a real store in a temporary directory.
 
+mod absent;
 mod answers;
 mod applying;
 mod authority;
