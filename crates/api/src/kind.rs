@@ -446,6 +446,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Why the object of this name is never deleted by a request of its own; `None`: it may be.
+    fn undeletable(&self, _name: &str) -> Option<&'static str> {
+        None
+    }
+
     /// How a DELETE with `grace` (from DeleteOptions, seconds) proceeds.
     fn deletion(&self, _object: &Value, _grace: Option<i64>) -> Deletion {
         Deletion::Immediate

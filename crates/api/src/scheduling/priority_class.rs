@@ -80,6 +80,11 @@ fn not_a_system_class(object: &Value) -> Option<String> {
 }
 
 impl Strategy for PriorityClass {
+    fn undeletable(&self, name: &str) -> Option<&'static str> {
+        let is_system = SYSTEM_CLASSES.iter().any(|(class, _, _)| *class == name);
+        is_system.then_some("this is a system priority class and cannot be deleted")
+    }
+
     fn default(&self, object: &mut Value) {
         if let Some(map) = object.as_object_mut() {
             tree::default_value(map, "preemptionPolicy", "PreemptLowerPriority");

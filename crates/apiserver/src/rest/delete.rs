@@ -34,6 +34,10 @@ const CONCURRENT_DELETES: usize = 32;
 pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::Object)?;
     let options = delete_options::parse(ask, &body)?;
+    let name = ask.request.info.name;
+    if let Some(why) = ask.kind().strategy.undeletable(name) {
+        return Err(Status::forbidden(ask.group_resource(), name, why));
+    }
     let write = Write {
         options: &options,
         ..write_of(ask, options.dry_run)

@@ -205,3 +205,20 @@ async fn an_addition_that_nobody_waits_for_is_not_made() {
     registry.add(widgets()).await.expect("added");
     assert_eq!(cluster.get(WIDGETS).await.code, 200);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_systems_priority_classes_stay() {
+    let cluster = Cluster::new().await;
+    let classes = "/apis/scheduling.k8s.io/v1/priorityclasses";
+    cluster
+        .create(classes, json!({"metadata": {"name": "mine"}, "value": 1}))
+        .await;
+    let delete = async |name: &str| {
+        let uri = format!("{classes}/{name}");
+        cluster.call(Method::DELETE, &uri, Value::Null).await
+    };
+    let refused = delete("system-node-critical").await;
+    let why = "priorityclasses.scheduling.k8s.io \"system-node-critical\" is forbidden: this is a system priority class and cannot be deleted";
+    assert_eq!((refused.code, &refused.body["message"]), (403, &json!(why)));
+    assert_eq!(delete("mine").await.code, 200);
+}
