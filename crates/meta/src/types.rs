@@ -160,3 +160,14 @@ impl fmt::Display for GroupKind {
         Ok(())
     }
 }
+
+/// Stability, then number: `v2` > `v1` > `v1beta2` > `v1beta1` > `v1alpha1`; none for names of another form.
+pub fn version_rank(version: &str) -> Option<(u8, u32, u32)> {
+    let rest = version.strip_prefix('v')?;
+    let (stability, major, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
+        (Some((major, minor)), _) => (1, major, minor),
+        (None, Some((major, minor))) => (0, major, minor),
+        (None, None) => (2, rest, "0"),
+    };
+    Some((stability, major.parse().ok()?, minor.parse().ok()?))
+}

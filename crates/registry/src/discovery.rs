@@ -9,7 +9,7 @@ use knarr_api::{
     apiregistration::priorities::{self, Priority},
     kind::{Subresource, Text, Verb},
 };
-use knarr_meta::types::api_version;
+use knarr_meta::types::{api_version, version_rank};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -124,17 +124,6 @@ fn add(groups: &mut Vec<Group>, served: Served) {
         priority: priorities::of(served.group(), served.version()),
         contents: Contents::Local(vec![served]),
     });
-}
-
-/// Stability, then number: `v2` > `v1` > `v1beta2` > `v1beta1` > `v1alpha1`; none for names of another form.
-fn version_rank(version: &str) -> Option<(u8, u32, u32)> {
-    let rest = version.strip_prefix('v')?;
-    let (stability, major, minor) = match (rest.split_once("beta"), rest.split_once("alpha")) {
-        (Some((major, minor)), _) => (1, major, minor),
-        (None, Some((major, minor))) => (0, major, minor),
-        (None, None) => (2, rest, "0"),
-    };
-    Some((stability, major.parse().ok()?, minor.parse().ok()?))
 }
 
 /// The APIVersions of `/api`; `address` is where clients reach the server.

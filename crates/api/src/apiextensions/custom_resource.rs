@@ -5,6 +5,7 @@
 
 use std::{
     borrow::Cow,
+    cmp::Reverse,
     sync::{Arc, OnceLock},
 };
 
@@ -12,6 +13,7 @@ use bytes::Bytes;
 use knarr_meta::{
     object::{bool_at, list_at, str_at, struct_at},
     status::Status,
+    types::version_rank,
 };
 use knarr_schema::{Schema, Unsupported};
 use serde_json::Value;
@@ -155,15 +157,11 @@ fn strategy(definition: &Value, version: &Value, source: &Bytes) -> Result<Custo
     let selectable: Vec<&str> = selectable
         .map(|field| str_at(field, &["jsonPath"]))
         .collect();
-    let deprecation = bool_at(version, &["deprecated"]).then(|| {
-        let own = str_at(version, &["deprecationWarning"]);
-        let group = str_at(definition, &["spec", "group"]);
-        let kind = str_at(definition, &["spec", "names", "kind"]);
-        match own {
-            "" => format!("{group}/{name} {kind} is deprecated"),
+    let deprecation =
+        bool_at(version, &["deprecated"]).then(|| match str_at(version, &["deprecationWarning"]) {
+            "" => deprecation(definition, name),
             own => own.to_owned(),
-        }
-    });
+        });
     Ok(CustomResource {
         has_status: struct_at(version, &["subresources", "status"]).is_some(),
         preserves: bool_at(definition, &["spec", "preserveUnknownFields"]),
@@ -181,6 +179,26 @@ fn strategy(definition: &Value, version: &Value, source: &Bytes) -> Result<Custo
         conversion: Conversion::new(definition),
         source: source.clone(),
     })
+}
+
+/// What clients of a deprecated version without a warning of its own are told: to use the newest that is later, if there is one.
+fn deprecation(definition: &Value, version: &str) -> String {
+    let group = str_at(definition, &["spec", "group"]);
+    let kind = str_at(definition, &["spec", "names", "kind"]);
+    fn rank(name: &str) -> (Option<(u8, u32, u32)>, Reverse<&str>) {
+        (version_rank(name), Reverse(name))
+    }
+    let better = versions(definition)
+        .iter()
+        .filter(|other| bool_at(other, &["served"]) && !bool_at(other, &["deprecated"]))
+        .map(|other| str_at(other, &["name"]))
+        .filter(|other| rank(other) > rank(version))
+        .max_by_key(|name| rank(name));
+    let better = better.map(|better| format!("; use {group}/{better} {kind}"));
+    format!(
+        "{group}/{version} {kind} is deprecated{}",
+        better.unwrap_or_default()
+    )
 }
 
 /// What OpenAPI publishes of a version: its schema as it was declared.

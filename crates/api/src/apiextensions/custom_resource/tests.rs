@@ -67,7 +67,7 @@ fn a_kind_a_version() {
     assert!(v1.subresource("scale").is_some() && beta.subresource("status").is_none());
     assert_eq!(
         beta.strategy.deprecation(),
-        Some("example.com/v1beta1 Widget is deprecated")
+        Some("example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget")
     );
     assert_eq!(v1.definition, "com.example.v1.Widget");
     let set = crate::Kinds::built_in()
@@ -264,4 +264,33 @@ fn another_version_is_the_same_object() {
     );
     beta.to_stored(&mut object);
     assert_eq!(object["apiVersion"], "example.com/v1");
+}
+
+#[test]
+fn only_a_later_version_is_said_to_be_better() {
+    let of = |versions: &[(&str, bool, bool)], version: &str| {
+        let versions: Vec<Value> = versions
+            .iter()
+            .map(|(name, served, deprecated)| {
+                json!({"name": name, "served": served, "deprecated": deprecated})
+            })
+            .collect();
+        let names = json!({"kind": "Widget"});
+        let spec = json!({"group": "example.com", "names": names, "versions": versions});
+        deprecation(&json!({ "spec": spec }), version)
+    };
+    let all = [
+        ("v1alpha1", true, true),
+        ("v1beta1", true, false),
+        ("v1", true, false),
+        ("v2", false, false),
+        ("v3", true, true),
+    ];
+    let plain = "example.com/v3 Widget is deprecated";
+    assert_eq!(of(&all, "v3"), plain);
+    let better = "example.com/v1alpha1 Widget is deprecated; use example.com/v1 Widget";
+    assert_eq!(of(&all, "v1alpha1"), better);
+    let odd = [("foo10", true, true), ("foo1", true, false)];
+    let better = "example.com/foo10 Widget is deprecated; use example.com/foo1 Widget";
+    assert_eq!(of(&odd, "foo10"), better);
 }

@@ -296,7 +296,7 @@ async fn versions_are_of_the_same_objects() {
         .and_then(|value| value.to_str().ok());
     assert_eq!(
         warning,
-        Some("299 - \"example.com/v1beta1 Widget is deprecated\"")
+        Some("299 - \"example.com/v1beta1 Widget is deprecated; use example.com/v1 Widget\"")
     );
     let v1 = cluster.get(&format!("{WIDGETS}/a")).await.body;
     assert_eq!(v1["apiVersion"], "example.com/v1");
