@@ -361,6 +361,11 @@ impl Status {
         .with_cause("", why.to_string(), "")
     }
 
+    /// 500 without a reason: what upstream makes of an error that it does not expect where it is met.
+    pub fn unexpected(message: impl Into<String>) -> Self {
+        Status::new(500, Reason::Unknown, message)
+    }
+
     pub fn is_not_found(&self) -> bool {
         self.reason == Reason::NotFound
     }

@@ -170,6 +170,6 @@ pub fn bookmark_object(kind: &str, api_version: &str, revision: u64, annotated: 
         false => "",
     };
     Bytes::from(format!(
-        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}","creationTimestamp":null{annotations}}}}}"#
+        r#"{{"kind":"{kind}","apiVersion":"{api_version}","metadata":{{"resourceVersion":"{revision}"{annotations}}}}}"#
     ))
 }

@@ -141,7 +141,7 @@ impl Registry {
         // The store's word, upstream: who may not create it at all is told that first, and a dry run does not ask it.
         let version = metadata(tree).remove("resourceVersion");
         if !write.dry_run && version.is_some_and(|version| version != "") {
-            return Err(Refused::Status(Status::bad_request(
+            return Err(Refused::Status(Status::unexpected(
                 "resourceVersion should not be set on objects to be created",
             )));
         }

@@ -31,8 +31,11 @@ pub fn check_name(name: &str, tree: &Value) -> Result<(), Status> {
 /// The body is of another object than the one that is there, or than none.
 pub fn other_uid(write: &Write<'_>, name: &str, uid: &str, current: &str) -> Status {
     let (_, key) = write.keys(name);
-    // Upstream's words are of a store that adds this by itself.
-    let key = key.strip_prefix("/registry").unwrap_or(&key);
+    // In upstream's words, a store's: one that only pretends to write does not know where it would.
+    let key = match write.dry_run {
+        true => key.strip_prefix("/registry").unwrap_or(&key),
+        false => &key,
+    };
     Status::conflict(
         write.group_resource(),
         name,
