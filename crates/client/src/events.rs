@@ -6,6 +6,7 @@
 //! queue: events are best effort and never hold up their sender.
 
 mod correlator;
+pub mod series;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +104,14 @@ fn truncate(mut note: String) -> String {
     note
 }
 
+/// Where events about an object are; `default` for those about objects in no namespace.
+fn namespace_of(regarding: &ObjectReference) -> &str {
+    match regarding.namespace.as_deref() {
+        Some(namespace) if !namespace.is_empty() => namespace,
+        _ => "default",
+    }
+}
+
 struct Writer {
     client: kube::Client,
     component: Arc<str>,
@@ -128,10 +137,7 @@ impl Writer {
         let Some(write) = self.correlator.correlate(&message, Instant::now()) else {
             return Ok(());
         };
-        let namespace = match message.regarding.namespace.as_deref() {
-            Some(namespace) if !namespace.is_empty() => namespace,
-            _ => "default",
-        };
+        let namespace = namespace_of(&message.regarding);
         let api: Api<Event> = Api::namespaced(self.client.clone(), namespace);
         let observed = match write {
             Write::Create(observed) => observed,

@@ -5,7 +5,7 @@ mod evict;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_client::events::{NORMAL, Recorder, WARNING};
+use knarr_client::events::{NORMAL, WARNING, series::Recorder};
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::{

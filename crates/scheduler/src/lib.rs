@@ -38,7 +38,7 @@ mod tally;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
-use knarr_client::{Event, Informer, InformerScope, Informers, events::Recorder};
+use knarr_client::{Event, Informer, InformerScope, Informers, events::series::Recorder};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -169,7 +169,7 @@ impl Scheduler {
             .iter()
             .map(|p| p.scheduler_name.clone());
         let recorders = names.map(|name| {
-            let recorder = Recorder::new(self.client.clone(), name.as_str(), "");
+            let recorder = Recorder::new(self.client.clone(), &name);
             (name, recorder)
         });
         Arc::new(recorders.collect())
