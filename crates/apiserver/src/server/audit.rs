@@ -253,7 +253,7 @@ fn decoded(response: &Response<Body>) -> Option<Value> {
 }
 
 /// `1.37` of a warning that ends with `unavailable in v1.37+`.
-fn removed_release(warning: &str) -> Option<&str> {
+pub fn removed_release(warning: &str) -> Option<&str> {
     let (_, rest) = warning.split_once("unavailable in v")?;
     let end = rest.find('+')?;
     Some(&rest[..end])

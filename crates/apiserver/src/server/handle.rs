@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
     absent, answer,
-    audit::Audit,
+    audit::{self, Audit},
     connect, deadline,
     flow::{self, Asked, Flow},
     incoming::Incoming,
@@ -300,6 +300,8 @@ impl Chain<'_> {
         if let Some(text) = served.kind.strategy.deprecation().filter(|_| is_routed) {
             self.warnings.add(text.to_owned());
             self.audit.deprecated(text);
+            let removed = audit::removed_release(text);
+            core.metrics.deprecated(served, info.subresource, removed);
         }
         let ask = Ask {
             core,

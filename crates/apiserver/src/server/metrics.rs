@@ -1,7 +1,7 @@
 //! Request metrics in Prometheus' text form, under upstream's names.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Display, Write},
     sync::{
         Arc,
@@ -11,7 +11,7 @@ use std::{
 };
 
 use dashmap::DashMap;
-use knarr_api::kind::Text;
+use knarr_api::{Served, kind::Text};
 
 /// Upper bounds of the duration buckets, in seconds: upstream's.
 const BUCKETS_SECONDS: [f64; 23] = [
@@ -46,10 +46,22 @@ struct Series {
     buckets: [AtomicU64; BUCKETS_SECONDS.len()],
 }
 
+/// A deprecated API that was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Deprecated {
+    group: Text,
+    version: Text,
+    resource: Text,
+    subresource: &'static str,
+    /// The release that is to have it no more, or nothing.
+    removed: String,
+}
+
 /// What the server counts.
 #[derive(Debug, Default)]
 pub struct Metrics {
     requests: DashMap<Key, Arc<Series>>,
+    deprecated: DashMap<Deprecated, ()>,
     watches: Arc<AtomicI64>,
 }
 
@@ -67,6 +79,22 @@ impl Metrics {
     pub fn watch_opened(&self) -> WatchGuard {
         self.watches.fetch_add(1, Ordering::Relaxed);
         WatchGuard(self.watches.clone())
+    }
+
+    /// Remembers that a deprecated API is still asked for; `removed` is the release that is to have it no more.
+    pub fn deprecated(&self, served: &Served, subresource: &str, removed: Option<&str>) {
+        let known = served.kind.subresource(subresource);
+        let asked = Deprecated {
+            group: served.group_text(),
+            version: served.version_text(),
+            resource: served.kind.resource.clone(),
+            subresource: known.map_or("", |known| known.name),
+            removed: removed.unwrap_or_default().to_owned(),
+        };
+        // Kinds are few: so are these.
+        if !self.deprecated.contains_key(&asked) {
+            self.deprecated.insert(asked, ());
+        }
     }
 
     /// Counts an answered request.
@@ -111,10 +139,32 @@ impl Metrics {
         for (labels, durations) in durations(&all) {
             durations.render(out, name, &labels.to_string());
         }
+        self.render_deprecated(out);
         let name = "apiserver_longrunning_requests";
         help(out, name, "gauge", "Open watches.");
         let watches = self.watches.load(Ordering::Relaxed);
         line(out, name, "verb=\"WATCH\"", watches);
+    }
+
+    fn render_deprecated(&self, out: &mut String) {
+        let name = "apiserver_requested_deprecated_apis";
+        let text = "1 for deprecated APIs that have been requested.";
+        help(out, name, "gauge", text);
+        let asked = self.deprecated.iter().map(|asked| asked.key().clone());
+        for asked in asked.collect::<BTreeSet<Deprecated>>() {
+            let Deprecated {
+                group,
+                version,
+                resource,
+                subresource,
+                removed,
+            } = asked;
+            let labels = format!(
+                "group=\"{group}\",removed_release=\"{removed}\",resource=\"{resource}\",\
+                 subresource=\"{subresource}\",version=\"{version}\""
+            );
+            line(out, name, &labels, 1);
+        }
     }
 }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use knarr_api::apiregistration::{GROUP, api_service};
 use knarr_audit::Counts;
-use knarr_auth::route::ApiRequest;
+use knarr_auth::{objects::Objects, route::ApiRequest};
 use knarr_host::process::Process;
-use knarr_meta::status::Status;
+use knarr_meta::{object, status::Status};
 use knarr_registry::catalog::Snapshot;
 use serde_json::json;
 
@@ -209,7 +210,8 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     metrics::help(&mut out, name, "gauge", "Requests in flight by kind.");
     metrics::line(&mut out, name, "request_kind=\"readOnly\"", reads);
     metrics::line(&mut out, name, "request_kind=\"mutating\"", writes);
-    let name = "apiserver_storage_objects";
+    unavailable(core, &mut out);
+    let name = "apiserver_resource_objects";
     metrics::help(&mut out, name, "gauge", "Objects in the store by resource.");
     let watchers = "apiserver_registered_watchers";
     let mut seconds = String::new();
@@ -217,20 +219,11 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
     let mut all = core.registry.cache.resources();
     all.sort_by_cached_key(|r| (r.kind.resource.clone(), r.kind.group.clone()));
     for resource in all {
-        let gr = knarr_meta::GroupResource::new(
-            resource.kind.group.clone(),
-            resource.kind.resource.clone(),
-        );
-        metrics::line(
-            &mut out,
-            name,
-            &format!("resource=\"{gr}\""),
-            resource.len(),
-        );
         let labels = format!(
             "group=\"{}\",resource=\"{}\"",
             resource.kind.group, resource.kind.resource
         );
+        metrics::line(&mut out, name, &labels, resource.len());
         metrics::line(&mut seconds, watchers, &labels, resource.watchers());
     }
     out.push_str(&seconds);
@@ -254,6 +247,26 @@ fn metrics_page(core: &Core, revision: Option<u64>) -> Response<Body> {
         audit_metrics(&auditor.counts(), &mut out);
     }
     exposition(out)
+}
+
+/// Which APIServices lead nowhere.
+fn unavailable(core: &Core, out: &mut String) {
+    let name = "aggregator_unavailable_apiservice";
+    metrics::help(
+        out,
+        name,
+        "gauge",
+        "1 for APIServices that are not available.",
+    );
+    let services = core.registry.cache.list(GROUP, "apiservices", "");
+    for service in services {
+        let Ok(service) = serde_json::from_slice(&service.json) else {
+            continue;
+        };
+        let is_available = api_service::is_available(&service);
+        let label = format!("name=\"{}\"", object::name(&service));
+        metrics::line(out, name, &label, u8::from(!is_available));
+    }
 }
 
 /// Text in Prometheus' form.

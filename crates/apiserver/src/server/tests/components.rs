@@ -77,3 +77,41 @@ async fn writes_warn_when_they_are_made_and_when_they_are_tried() {
         "299 - \"v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice\"";
     assert_eq!(warnings(&endpoints), [deprecated]);
 }
+
+/// What dashboards and upgrade checks of others look at.
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_tell_of_deprecated_and_unavailable_apis() {
+    let cluster = Cluster::new().await;
+    let metrics = async || {
+        let page = cluster.get("/metrics").await.body;
+        page.as_str().expect("text").to_owned()
+    };
+    let asked = "apiserver_requested_deprecated_apis{";
+    assert!(!metrics().await.contains(asked));
+    cluster.get("/api/v1/namespaces/default/endpoints").await;
+    cluster
+        .get("/api/v1/namespaces/default/endpoints/a/nope")
+        .await;
+    let page = metrics().await;
+    let told: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with(asked))
+        .collect();
+    let endpoints = r#"apiserver_requested_deprecated_apis{group="",removed_release="",resource="endpoints",subresource="",version="v1"} 1"#;
+    assert_eq!(told, [endpoints]);
+    let service = json!({
+        "metadata": {"name": "v1.nowhere.example.com"},
+        "spec": {
+            "group": "nowhere.example.com", "version": "v1", "groupPriorityMinimum": 1, "versionPriority": 1,
+            "insecureSkipTLSVerify": true, "service": {"namespace": "default", "name": "nowhere"},
+        },
+    });
+    cluster
+        .create("/apis/apiregistration.k8s.io/v1/apiservices", service)
+        .await;
+    let page = metrics().await;
+    for (name, value) in [("v1.nowhere.example.com", 1), ("v1.apps", 0)] {
+        let line = format!("aggregator_unavailable_apiservice{{name=\"{name}\"}} {value}\n");
+        assert!(page.contains(&line), "{line} not in:\n{page}");
+    }
+}

@@ -436,10 +436,9 @@ async fn health_and_discovery_answer() {
         .await;
     assert_eq!(again.status(), 304);
     let metrics = cluster.get("/metrics").await.body;
+    let metrics = metrics.as_str().expect("text");
     assert!(
-        metrics
-            .as_str()
-            .is_some_and(|t| t.contains("apiserver_storage_objects{resource=\"namespaces\"} 4")),
+        metrics.contains("apiserver_resource_objects{group=\"\",resource=\"namespaces\"} 4\n"),
         "{metrics}"
     );
 }
