@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::*;
 
-const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+pub(super) const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
 const WIDGETS: &str = "/apis/example.com/v1/namespaces/default/widgets";
 const BETA: &str = "/apis/example.com/v1beta1/namespaces/default/widgets";
 
-fn definition() -> Value {
+pub(super) fn definition() -> Value {
     let props = json!({"type": "object", "properties": {
         "spec": {"type": "object", "required": ["size"], "properties": {
             "size": {"type": "integer", "minimum": 1}, "color": {"type": "string", "default": "red"},
@@ -63,14 +63,14 @@ impl Cluster {
         }
     }
 
-    async fn established(&self, name: &str) -> Value {
+    pub(super) async fn established(&self, name: &str) -> Value {
         let is = |object: &Value| {
             condition(object, "Established").is_some_and(|one| one["status"] == "True")
         };
         self.until(name, is).await
     }
 
-    async fn with_widgets() -> Cluster {
+    pub(super) async fn with_widgets() -> Cluster {
         let cluster = Cluster::new().await;
         cluster.create(DEFINITIONS, definition()).await;
         cluster.established("widgets.example.com").await;

@@ -1,6 +1,9 @@
 //! Every verb of every resource and subresource that discovery tells of, asked by those who have no rights of their own: what is
 //! not refused is what upstream's default roles and its Node authorizer allow.
 
+mod namespaced;
+mod paths;
+
 use std::collections::BTreeSet;
 
 use tower::Service;
@@ -142,11 +145,12 @@ fn method(verb: &str) -> Method {
     }
 }
 
-/// The questions about a resource of a group-version, whose path is `prefix`.
-fn about(group: &str, prefix: &str, resource: &Value) -> Vec<Question> {
+/// The questions about a resource of a group-version, whose path is `prefix`, in a namespace and across all.
+fn about(group: &str, prefix: &str, resource: &Value, namespace: &str) -> Vec<Question> {
     let name = resource["resource"].as_str().expect("a name");
+    let own = format!("/namespaces/{namespace}");
     let places = match &resource["scope"] {
-        scope if scope == "Namespaced" => vec!["/namespaces/default", ""],
+        scope if scope == "Namespaced" => vec![own.as_str(), ""],
         _ => vec![""],
     };
     let mut questions = Vec::new();
@@ -162,7 +166,9 @@ fn about(group: &str, prefix: &str, resource: &Value) -> Vec<Question> {
         for verb in texts(&resource["verbs"]) {
             let of_all = matches!(verb, "list" | "watch");
             let end = match verb {
-                "list" | "create" | "deletecollection" => "",
+                "list" | "create" => "",
+                // Who may do it must not lose what gives the right to.
+                "deletecollection" => "?dryRun=All",
                 "watch" => "?watch=true",
                 _ => "/x",
             };
@@ -200,8 +206,8 @@ fn about(group: &str, prefix: &str, resource: &Value) -> Vec<Question> {
     questions
 }
 
-/// Everything there is to ask.
-async fn questions(cluster: &Cluster) -> Vec<Question> {
+/// Everything there is to ask of a namespace, and of what is in none.
+async fn questions(cluster: &Cluster, namespace: &str) -> Vec<Question> {
     let mut questions = Vec::new();
     for root in ["/api", "/apis"] {
         let document = cluster.get_as(root, AGGREGATED).await.body;
@@ -214,13 +220,33 @@ async fn questions(cluster: &Cluster) -> Vec<Question> {
                     name => format!("/apis/{name}/{number}"),
                 };
                 for resource in entries(version, "resources") {
-                    questions.extend(about(name, &prefix, resource));
+                    questions.extend(about(name, &prefix, resource, namespace));
                 }
             }
         }
     }
     assert!(questions.len() > FEWEST_QUESTIONS, "{}", questions.len());
+    for custom in ["example.com/widgets/scale", "example.com/gears/status"] {
+        let asked = questions.iter().any(|question| question.of == custom);
+        assert!(asked, "nothing is asked of {custom}");
+    }
     questions
+}
+
+/// A cluster with custom kinds, in namespaces and in none.
+async fn cluster() -> Cluster {
+    let cluster = Cluster::with_widgets().await;
+    let mut gears = custom::definition().to_string();
+    for (of, to) in [("idget", "ear"), ("Namespaced", "Cluster")] {
+        gears = gears.replace(of, to);
+    }
+    for (of, to) in [("wears", "gears"), ("Wear", "Gear"), ("\"wd\"", "\"gr\"")] {
+        gears = gears.replace(of, to);
+    }
+    let gears = serde_json::from_str(&gears).expect("JSON");
+    cluster.create(custom::DEFINITIONS, gears).await;
+    cluster.established("gears.example.com").await;
+    cluster
 }
 
 /// Who asks.
@@ -268,6 +294,34 @@ fn user(name: &str, groups: &[&str]) -> Asker {
     }
 }
 
+fn nobody() -> Asker {
+    Asker {
+        user: authn::server(),
+        acts_as: Some("system:anonymous"),
+    }
+}
+
+/// The account `nobody` of a namespace.
+fn account(namespace: &str) -> Asker {
+    let name = format!("system:serviceaccount:{namespace}:nobody");
+    let of_namespace = format!("system:serviceaccounts:{namespace}");
+    user(
+        &name,
+        &[
+            "system:serviceaccounts",
+            &of_namespace,
+            "system:authenticated",
+        ],
+    )
+}
+
+fn node() -> Asker {
+    user(
+        "system:node:test",
+        &["system:nodes", "system:authenticated"],
+    )
+}
+
 /// Asks everything; what was not refused has to be allowed.
 async fn assert_refused(cluster: &Cluster, asker: &Asker, allowed: &[Allowed]) {
     let allowed: BTreeSet<(&str, &str)> = allowed
@@ -280,7 +334,7 @@ async fn assert_refused(cluster: &Cluster, asker: &Asker, allowed: &[Allowed]) {
         .collect();
     let mut wrong = Vec::new();
     let mut asked = BTreeSet::new();
-    for question in questions(cluster).await {
+    for question in questions(cluster, "default").await {
         let code = code(cluster, asker, &question).await;
         let key = (question.verb.as_str(), question.of.as_str());
         asked.insert((question.verb.clone(), question.of.clone()));
@@ -297,34 +351,23 @@ async fn assert_refused(cluster: &Cluster, asker: &Asker, allowed: &[Allowed]) {
 
 #[tokio::test]
 async fn nobody_is_refused_everything() {
-    let cluster = Cluster::new().await;
-    let nobody = Asker {
-        user: authn::server(),
-        acts_as: Some("system:anonymous"),
-    };
-    assert_refused(&cluster, &nobody, &[]).await;
+    let cluster = cluster().await;
+    assert_refused(&cluster, &nobody(), &[]).await;
 }
 
 #[tokio::test]
 async fn a_user_without_rights_may_ask_about_itself() {
-    let cluster = Cluster::new().await;
-    let account = user(
-        "system:serviceaccount:default:nobody",
-        &[
-            "system:serviceaccounts",
-            "system:serviceaccounts:default",
-            "system:authenticated",
-        ],
-    );
-    assert_refused(&cluster, &account, &[OF_AUTHENTICATED, OF_SERVICE_ACCOUNTS]).await;
+    let cluster = cluster().await;
+    assert_refused(
+        &cluster,
+        &account("default"),
+        &[OF_AUTHENTICATED, OF_SERVICE_ACCOUNTS],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn a_node_may_what_every_node_may() {
-    let cluster = Cluster::new().await;
-    let node = user(
-        "system:node:test",
-        &["system:nodes", "system:authenticated"],
-    );
-    assert_refused(&cluster, &node, &[OF_AUTHENTICATED, OF_NODES]).await;
+    let cluster = cluster().await;
+    assert_refused(&cluster, &node(), &[OF_AUTHENTICATED, OF_NODES]).await;
 }
