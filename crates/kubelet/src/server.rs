@@ -238,13 +238,22 @@ async fn route(
         let message = format!("too many connections of \"{}\": {full}\n", caller.name);
         return auth::last(text(StatusCode::TOO_MANY_REQUESTS, message));
     }
-    let token = connection.token().clone();
     let handlers = ctx.config.configuration.settings.enable_debugging_handlers;
     if let Some(refused) = unserved(&parts, &method, handlers) {
         return refused;
     }
+    answer(request, ctx, &parts, connection.token().clone()).await
+}
+
+/// What a caller that may asks for; `parts` are its path's segments.
+async fn answer(
+    request: Request<Incoming>,
+    ctx: &Shared,
+    parts: &[&str],
+    token: CancellationToken,
+) -> Response<Body> {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    match parts[..] {
+    match *parts {
         ["healthz"] => health::serve(&ctx.stats.checks, None, &query),
         ["healthz", check] => health::serve(&ctx.stats.checks, Some(check), &query),
         ["pods"] => summary::pods(ctx),
@@ -257,11 +266,12 @@ async fn route(
         ["metrics", "resource"] => summary::resource(ctx).await,
         ["metrics", "cadvisor"] => summary::cadvisor(ctx).await,
         ["metrics", "probes"] => summary::probes(ctx),
-        ["metrics", "slis"] => health::indicators(&ctx.stats.checks, &method),
+        ["metrics", "slis"] => health::indicators(&ctx.stats.checks, request.method()),
         ["logs", ..] => {
             let settings = &ctx.config.configuration.settings;
-            let path = percent_encoding::percent_decode_str(&path).decode_utf8_lossy();
-            system_logs::serve(settings, &method, (&path, &query), token).await
+            let path = percent_encoding::percent_decode_str(request.uri().path());
+            let path = path.decode_utf8_lossy();
+            system_logs::serve(settings, request.method(), (&path, &query), token).await
         }
         ["knarr", "logs"] => node_logs::serve(ctx, &query, token),
         ["containerLogs", namespace, pod, container] => {
