@@ -332,8 +332,9 @@ async fn why(endpoint: &Endpoint, namespace: &str) -> String {
 }
 
 fn last_seen(event: &&Value) -> String {
-    event["lastTimestamp"]
-        .as_str()
+    // The scheduler's have no such field.
+    let last = event["lastTimestamp"].as_str();
+    last.or_else(|| event["eventTime"].as_str())
         .unwrap_or_default()
         .to_owned()
 }
