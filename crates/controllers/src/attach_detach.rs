@@ -24,7 +24,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::{CSIDriver, VolumeAttachment};
 use knarr_client::{Event, Informer, WorkQueue, errors};
@@ -42,6 +41,7 @@ use self::plan::{Detach, Held, Observed, Plan, Wanted};
 use self::pod_ref::PodRef;
 use crate::claim_users::UsesClaim;
 use crate::deletion;
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 

@@ -7,7 +7,6 @@ mod template;
 use knarr_meta::clock;
 use std::sync::Arc;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -16,6 +15,7 @@ use kube::api::{DeleteParams, PostParams, PropagationPolicy};
 use kube::{Api, Resource};
 
 use crate::deletion;
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::owners;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};

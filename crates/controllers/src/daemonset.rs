@@ -12,7 +12,6 @@ mod rolling;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::{ControllerRevision, DaemonSet, DaemonSetStatus};
 use k8s_openapi::api::core::v1::{Node, Pod};
@@ -22,6 +21,7 @@ use knarr_meta::labels::Selector;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::expectations::Expectations;
 use crate::owners;
 use crate::pod_control::PodControl;

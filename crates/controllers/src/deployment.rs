@@ -11,7 +11,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::apps::v1::{Deployment, ReplicaSet};
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Event, Informer, WorkQueue, errors};
@@ -21,6 +20,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use kube::{Api, Resource};
 
 use crate::deletion;
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::owners;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};

@@ -11,7 +11,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceSlice};
 use knarr_client::{Event, IndexKey, Informer, WorkQueue, errors};
@@ -24,6 +23,7 @@ use serde_json::json;
 
 use self::plan::{Eviction, Pool, View};
 use crate::deletion;
+use crate::events::{NORMAL, Recorder};
 use crate::runner::{self, Context, Error, Reconciler, synced, uid};
 
 const WORKERS: usize = 4;

@@ -9,7 +9,6 @@ mod stale;
 
 use std::sync::Arc;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -19,6 +18,7 @@ use knarr_meta::labels::Selector;
 use kube::api::PostParams;
 use kube::{Api, Resource};
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use plan::Plan;
 use scale::{Scale, Scales};

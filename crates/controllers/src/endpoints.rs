@@ -4,13 +4,13 @@ mod plan;
 
 use std::sync::Arc;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::Endpoints;
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 
 use crate::deletion;
+use crate::events::{Recorder, WARNING};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services::{self, Membership, TriggerTimes};
 use crate::written::{self, Written};

@@ -4,13 +4,13 @@ mod plan;
 
 use std::sync::Arc;
 
-use crate::events::Recorder;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_client::{Event, Informer, WorkQueue};
 use kube::Resource;
 
+use crate::events::Recorder;
 use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};

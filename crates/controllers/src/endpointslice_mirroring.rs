@@ -5,11 +5,11 @@ mod plan;
 
 use std::sync::Arc;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use knarr_client::{Event, Informer, WorkQueue};
 use kube::Resource;
 
+use crate::events::{Recorder, WARNING};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 use crate::services;
 use crate::slices::packing::Changes;

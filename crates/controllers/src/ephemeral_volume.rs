@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Volume};
 use knarr_client::{Event, Informer, WorkQueue, errors};
 use knarr_volumes::pod;
@@ -10,6 +9,7 @@ use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
 use crate::claim_users::UsesClaim;
+use crate::events::{Recorder, WARNING};
 use crate::owners;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 

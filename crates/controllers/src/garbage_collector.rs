@@ -12,7 +12,6 @@ mod monitors;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::Recorder;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use knarr_client::{WorkQueue, errors};
 use knarr_tasks::Tasks;
@@ -26,6 +25,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
 use crate::deletion;
+use crate::events::Recorder;
 use crate::gone::Gone;
 use crate::resources::{self, ServedResource};
 use crate::runner::{Context, Error, Reconciler, Synced};

@@ -16,7 +16,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use jiff::Timestamp;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::{
@@ -35,6 +34,7 @@ use self::evaluate::{Asked, Proposals, Subject, evaluate_all};
 use self::metrics::Metrics;
 use self::replicas::{Target, Tolerances};
 use self::status::{ABLE_TO_SCALE, Draft, SCALED_TO_ZERO, SCALING_ACTIVE, SCALING_LIMITED};
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 5;

@@ -15,7 +15,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_client::{Event, Informer, WorkQueue};
@@ -25,6 +24,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource};
 use parking_lot::Mutex;
 
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::expectations::Expectations;
 use crate::owners;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};

@@ -39,6 +39,7 @@ mod horizontal_pod_autoscaler;
 mod job;
 mod legacy_token_cleaner;
 mod namespace;
+mod node_events;
 mod node_ipam;
 mod node_lifecycle;
 mod node_ttl;

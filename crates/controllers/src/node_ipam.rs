@@ -8,14 +8,15 @@ use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::Node;
 use knarr_client::{Event, Informer, SIMULATED_LABEL, WorkQueue};
 use knarr_meta::prefix::Prefix;
+use kube::Api;
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Resource};
 use parking_lot::Mutex;
 
+use crate::events::{NORMAL, Recorder};
+use crate::node_events;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 /// One at a time: two must not be given the same range.
@@ -270,8 +271,9 @@ impl Reconciler for NodeIpam {
         };
         let Some(cidrs) = self.ranges.lock().allocate(&key.name) else {
             let note = format!("Node {} status is now: CIDRNotAvailable", key.name);
+            let about = node_events::about(&node);
             self.recorder
-                .event(&node.object_ref(&()), NORMAL, "CIDRNotAvailable", note);
+                .event(&about, NORMAL, "CIDRNotAvailable", note);
             return Err(Error::Other("no pod address range is left".to_owned()));
         };
         let patch = serde_json::json!({

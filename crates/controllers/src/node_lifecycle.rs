@@ -13,9 +13,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_client::lease::NODE_LEASE_NAMESPACE;
 use knarr_client::{Event, Informer, InformerScope, WorkQueue, errors};
 use kube::api::{Patch, PatchParams};
@@ -23,6 +22,8 @@ use kube::{Api, Resource};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
+use crate::events::{NORMAL, Recorder, WARNING};
+use crate::node_events;
 use crate::pod_gc::OnNode;
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced};
@@ -144,12 +145,7 @@ impl NodeLifecycle {
         match event {
             Event::Added(_) => {
                 self.heartbeat_seen(&key.name);
-                let note = format!(
-                    "Node {0} event: Registered Node {0} in Controller",
-                    key.name
-                );
-                self.recorder
-                    .event(&about(node), NORMAL, "RegisteredNode", note);
+                self.tell(node, "RegisteredNode", "Registered Node", "in Controller");
                 if plan::readiness(node) == "Unknown" {
                     self.lost.lock().insert(key.name.clone());
                 }
@@ -163,8 +159,8 @@ impl NodeLifecycle {
                 if before == "True" && after != "True" {
                     self.lost.lock().insert(key.name.clone());
                     let note = format!("Node {} status is now: NodeNotReady", key.name);
-                    self.recorder
-                        .event(&about(node), NORMAL, "NodeNotReady", note);
+                    let about = node_events::about(node);
+                    self.recorder.event(&about, NORMAL, "NodeNotReady", note);
                 }
                 if after == "True" {
                     self.lost.lock().remove(&key.name);
@@ -173,8 +169,19 @@ impl NodeLifecycle {
                     self.queue.add(key);
                 }
             }
-            Event::Deleted(_) => self.queue.add(key),
+            Event::Deleted(_) => {
+                self.tell(node, "RemovingNode", "Removing Node", "from Controller");
+                self.queue.add(key);
+            }
         }
+    }
+
+    /// Tells that a node has come or gone.
+    fn tell(&self, node: &Node, reason: &str, before: &str, behind: &str) {
+        let name = node.metadata.name.as_deref().unwrap_or_default();
+        let note = format!("Node {name} event: {before} {name} {behind}");
+        let about = node_events::about(node);
+        self.recorder.event(&about, NORMAL, reason, note);
     }
 
     /// Looks again at the lost nodes of zones in which something else may be done to them than before. When many nodes fall
@@ -279,14 +286,6 @@ impl NodeLifecycle {
     }
 }
 
-/// Events about nodes name them by name alone: kubelets know no uid when they start.
-fn about(node: &Node) -> ObjectReference {
-    ObjectReference {
-        uid: node.metadata.name.clone(),
-        ..node.object_ref(&())
-    }
-}
-
 impl Reconciler for NodeLifecycle {
     const NAME: &'static str = "node-lifecycle";
     type Key = Key;
@@ -327,3 +326,6 @@ impl Reconciler for NodeLifecycle {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

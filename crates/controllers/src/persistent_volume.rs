@@ -12,7 +12,6 @@ mod volume_plan;
 
 use std::sync::Arc;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod};
 use k8s_openapi::api::storage::v1::StorageClass;
 use knarr_client::{Event, Informer, WorkQueue};
@@ -21,6 +20,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource};
 
 use crate::claim_users::UsesClaim;
+use crate::events::{Recorder, WARNING};
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use claim_plan::Note;

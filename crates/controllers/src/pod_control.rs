@@ -1,12 +1,12 @@
 //! Creating and deleting a controller's pods, with upstream's events about each.
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
 use knarr_client::errors;
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::deletion;
+use crate::events::{NORMAL, Recorder, WARNING};
 
 /// Whose pods, and where.
 pub(crate) struct PodControl<'a> {

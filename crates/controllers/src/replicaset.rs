@@ -6,7 +6,6 @@ mod replicated;
 use std::future::Future;
 use std::sync::Arc;
 
-use crate::events::Recorder;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
@@ -16,6 +15,7 @@ use knarr_meta::labels::Selector;
 use kube::Api;
 use kube::api::{ObjectMeta, PostParams};
 
+use crate::events::Recorder;
 use crate::expectations::Expectations;
 use crate::owners;
 use crate::pod_control::PodControl;

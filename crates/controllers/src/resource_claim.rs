@@ -10,7 +10,6 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::resource::v1::{ResourceClaim, ResourceClaimTemplate};
 
@@ -22,6 +21,7 @@ use serde_json::{Value, json};
 
 use self::plan::{FINALIZER, Release, release};
 use crate::deletion;
+use crate::events::{Recorder, WARNING};
 use crate::owners;
 use crate::runner::{self, Context, Error, Reconciler, synced, uid};
 

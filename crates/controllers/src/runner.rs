@@ -11,7 +11,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::Recorder;
 use knarr_client::{Clients, Informer, Informers, Object, WorkQueue, errors};
 use knarr_tasks::Tasks;
 use kube::Resource;
@@ -19,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
+use crate::events::Recorder;
 use crate::gone::Gone;
 
 /// Who the controllers are together.

@@ -9,7 +9,6 @@ pub(crate) mod packing;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::events::{Recorder, WARNING};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use knarr_client::{Event, IndexKey, Informer};
@@ -17,6 +16,7 @@ use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::deletion;
+use crate::events::{Recorder, WARNING};
 use crate::runner::{Error, Key};
 use crate::written::{self, Written};
 use packing::Changes;

@@ -8,7 +8,6 @@ mod plan;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::events::{NORMAL, Recorder, WARNING};
 use k8s_openapi::api::apps::v1::{ControllerRevision, StatefulSet, StatefulSetStatus};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use knarr_client::{Event, Informer, WorkQueue, errors};
@@ -18,6 +17,7 @@ use kube::api::{DeleteParams, ObjectMeta, PostParams};
 use kube::{Api, Resource};
 
 use crate::deletion;
+use crate::events::{NORMAL, Recorder, WARNING};
 use crate::owners;
 use crate::pod_events;
 use crate::pods;

@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, Recorder};
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Node, ObjectReference, Pod, Taint};
 use knarr_client::{Event, Informer, WorkQueue, errors};
@@ -15,6 +14,7 @@ use kube::{Api, Resource};
 use parking_lot::Mutex;
 
 use crate::deletion;
+use crate::events::{NORMAL, Recorder};
 use crate::node_lifecycle::plan::NO_EXECUTE;
 use crate::pod_gc::OnNode;
 use crate::pods;

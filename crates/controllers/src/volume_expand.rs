@@ -5,13 +5,13 @@
 
 use std::sync::Arc;
 
-use crate::events::{NORMAL, Recorder};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use knarr_client::{Event, Informer, WorkQueue};
 use knarr_meta::Quantity;
 use knarr_volumes::{claim, volume};
 use kube::Resource;
 
+use crate::events::{NORMAL, Recorder};
 use crate::runner::{Context, Error, Key, Reconciler, synced};
 
 const WORKERS: usize = 1;

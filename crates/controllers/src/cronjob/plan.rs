@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::events::{NORMAL, WARNING};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use k8s_openapi::api::batch::v1::{CronJob, CronJobSpec, CronJobStatus, Job};
@@ -15,6 +14,7 @@ use knarr_meta::time;
 
 use super::recent::{self, Missed, Recent};
 use super::template;
+use crate::events::{NORMAL, WARNING};
 use crate::job::end;
 use crate::runner::uid;
 

@@ -1,11 +1,11 @@
 //! Owners in other namespaces, which are none.
 
-use crate::events::WARNING;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 
 use super::GarbageCollector;
 use super::graph::{Node, Uid};
+use crate::events::WARNING;
 
 impl GarbageCollector {
     /// An owner of another namespace is why an object goes that seems to have one: its own events say so, as upstream's do.

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::events::{NORMAL, WARNING};
 use futures::future::join_all;
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Pod;
@@ -17,6 +16,7 @@ use super::facts::{self, FINALIZER};
 use super::plan::{Op, Sync};
 use super::{JobController, template};
 use crate::deletion;
+use crate::events::{NORMAL, WARNING};
 use crate::pod_control::PodControl;
 use crate::pods;
 use crate::replicaset::slow_start;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::events::{NORMAL, WARNING};
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::StorageClass;
 use knarr_volumes::claim::{self, annotation};
 use knarr_volumes::matching::{self, Place};
 use knarr_volumes::{names, volume};
+
+use crate::events::{NORMAL, WARNING};
 
 /// All that a decision about a claim depends on.
 pub(crate) struct Observed<'a> {

@@ -1,6 +1,5 @@
 //! The claims of a StatefulSet's pods: made before the pods, kept or deleted with them as the set says.
 
-use crate::events::{NORMAL, WARNING};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
@@ -9,6 +8,7 @@ use kube::api::PostParams;
 use kube::{Api, Resource};
 
 use super::{StatefulSetController, identity, plan};
+use crate::events::{NORMAL, WARNING};
 use crate::owners;
 use crate::runner::{Error, Key, uid};
 
