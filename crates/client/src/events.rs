@@ -163,6 +163,11 @@ impl Writer {
     }
 
     fn compose(&self, message: &Message, namespace: &str, observed: Observed) -> Event {
+        // client-go makes what it combines anew, and leaves out who reports it.
+        let reporting = |who: &str| match observed.combined {
+            true => String::new(),
+            false => who.to_owned(),
+        };
         Event {
             metadata: ObjectMeta {
                 name: Some(observed.name),
@@ -181,8 +186,8 @@ impl Writer {
                 component: Some(self.component.to_string()),
                 host: Some(self.instance.to_string()).filter(|host| !host.is_empty()),
             }),
-            reporting_component: Some(self.component.to_string()),
-            reporting_instance: Some(self.instance.to_string()),
+            reporting_component: Some(reporting(&self.component)),
+            reporting_instance: Some(reporting(&self.instance)),
             ..Event::default()
         }
     }

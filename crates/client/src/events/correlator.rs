@@ -44,6 +44,8 @@ pub(super) enum Write {
 pub(super) struct Observed {
     pub name: String,
     pub note: String,
+    /// Whether it stands for events with different messages.
+    pub combined: bool,
     pub count: i32,
     /// When it happened first.
     pub first: Timestamp,
@@ -181,6 +183,7 @@ impl Object {
         let observed = Observed {
             name: counted.name.clone(),
             note,
+            combined,
             count: counted.count,
             first: counted.first,
         };

@@ -72,3 +72,26 @@ fn long_notes_are_cut_between_characters() {
         cut.len()
     );
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_combined_does_not_say_who_reports_it() {
+    let (client, mut server) = fake::client();
+    let recorder = Recorder::new(client, "replicaset-controller", "");
+    for attempt in 1..=10 {
+        let note = format!("attempt {attempt}");
+        recorder.event(&pod(), WARNING, "FailedCreate", "", note);
+        let created = server.next().await;
+        let body = created.body.clone();
+        created.answer(201, &body);
+        let (reporting, component) = (&body["reportingComponent"], &body["source"]["component"]);
+        let expected = if attempt == 10 {
+            ""
+        } else {
+            "replicaset-controller"
+        };
+        assert_eq!(
+            (reporting, component),
+            (&expected.into(), &"replicaset-controller".into())
+        );
+    }
+}
