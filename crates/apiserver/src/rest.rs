@@ -29,12 +29,13 @@ pub mod watch;
 
 use bytes::Bytes;
 use knarr_api::kind::{Part, Verb};
-use knarr_meta::status::Status;
+use knarr_meta::{object, status::Status};
 use knarr_registry::object_key;
+use serde_json::Value;
 
 use self::ask::Ask;
-use crate::respond::Answer;
 pub use crate::verbs::long_running;
+use crate::{respond::Answer, yaml};
 
 /// Answers a GET of an object.
 pub async fn get(ask: &Ask<'_>) -> Answer {
@@ -102,6 +103,11 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
     if !kind.verbs.contains(&verb) || named != wants_name {
         return Err(match kind.verbs.contains(&verb) {
             true => Status::method_not_allowed(),
+            // A definition that goes takes no more objects.
+            false if verb == Verb::Create && !named && !kind.is_built_in() => {
+                let why = "create not allowed while custom resource definition is terminating";
+                Status::forbidden(ask.group_resource(), &own_name(&body), why)
+            }
             false => Status::method_not_supported(ask.group_resource(), info.verb),
         });
     }
@@ -113,6 +119,13 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
         Verb::Delete => delete::delete(ask, body).await,
         _ => delete::collection(ask, body).await,
     }
+}
+
+/// The name that a body gives its object; empty where it is not read.
+fn own_name(body: &[u8]) -> String {
+    let tree: Option<Value> = serde_json::from_slice(body).ok();
+    let tree = tree.or_else(|| yaml::parse(body).ok());
+    tree.map_or_else(String::new, |tree| object::name(&tree).to_owned())
 }
 
 /// Size of the object that a write names, as it is stored.

@@ -117,6 +117,7 @@ impl Strategy for CustomResourceDefinition {
                 normalize_inside(props);
             }
         }
+        default_stored(object);
     }
 
     fn prepare_create(&self, object: &mut Value) {
@@ -285,6 +286,18 @@ fn name(object: &Value) -> ErrorList {
         name,
         r#"must be spec.names.plural+"."+spec.group"#,
     )]
+}
+
+/// Objects are stored in some version: a status that knows of none gets the one they are stored in now.
+fn default_stored(object: &mut Value) {
+    let stored = storage_version(object).to_owned();
+    let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
+        return;
+    };
+    let is_empty = |known: &Value| known.as_array().is_none_or(Vec::is_empty);
+    if !stored.is_empty() && status.get("storedVersions").is_none_or(is_empty) {
+        status.insert("storedVersions".to_owned(), json!([stored]));
+    }
 }
 
 fn preserve_unknown(new: &Value, old: Option<&Value>) -> ErrorList {

@@ -313,3 +313,16 @@ fn warnings() {
     assert_eq!(warnings.len(), 2);
     assert_eq!(warnings[0], r#"unrecognized format "odd""#);
 }
+
+#[test]
+fn a_status_without_stored_versions_gets_the_present_one() {
+    for known in [json!([]), Value::Null] {
+        let mut object = created(&KIND, widgets());
+        object["status"]["storedVersions"] = known;
+        KIND.strategy.default(&mut object);
+        assert_eq!(object["status"]["storedVersions"], json!(["v1"]));
+    }
+    let mut object = widgets();
+    KIND.strategy.default(&mut object);
+    assert_eq!(object.get("status"), None, "a new definition has none yet");
+}

@@ -433,7 +433,8 @@ async fn a_definition_goes_with_its_objects() {
     let refused = cluster
         .call(Method::POST, WIDGETS, widget("d", json!({"size": 1})))
         .await;
-    assert_eq!(refused.code, 405, "{}", refused.body);
+    let why = "widgets.example.com \"d\" is forbidden: create not allowed while custom resource definition is terminating";
+    assert_eq!((refused.code, &refused.body["message"]), (403, &json!(why)));
     cluster
         .merge(
             &format!("{WIDGETS}/held"),
