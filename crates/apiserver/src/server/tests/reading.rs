@@ -166,7 +166,10 @@ async fn watch_lists_end_with_an_annotated_bookmark() {
     assert_eq!(watch.short().await, format!("ADDED a {}", version(&made)));
     let bookmark = watch.next().await.expect("an event");
     assert_eq!(bookmark["type"], "BOOKMARK");
-    assert_eq!(bookmark["object"]["metadata"].get("creationTimestamp"), None);
+    assert_eq!(
+        bookmark["object"]["metadata"].get("creationTimestamp"),
+        None
+    );
     assert_eq!(
         bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
         "true"
