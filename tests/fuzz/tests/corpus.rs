@@ -1,10 +1,10 @@
-//! What was found once stays mended: every kept input, and a second of new ones, a test a target.
+//! What was found once stays mended: every kept input, and some seconds of new ones, a test a target.
 
 use std::time::Duration;
 
 use knarr_fuzz::{engine, targets};
 
-const TIME: Duration = Duration::from_secs(1);
+const TIME: Duration = Duration::from_secs(3);
 /// The frames of a build without optimisation are several times those of what is shipped, whose threads have 2 MiB.
 const STACK_BYTES: usize = 16 << 20;
 

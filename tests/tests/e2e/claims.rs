@@ -121,6 +121,9 @@ fn claims_bind_and_keep_their_data() {
             cluster.up()?;
             still_there(&shell(cluster)?)
         })?;
+        step("claims that go with their set", || {
+            with_their_set(&shell(cluster)?)
+        })?;
         step("in use", || in_use(&shell(cluster)?, cluster))?;
         step("kept", || kept(&shell(cluster)?, cluster))
     });
@@ -263,6 +266,27 @@ fn set(shell: &Shell<'_>) -> Result<()> {
     gone(shell, "pvc/data-db-1")?;
     directory_is(&place, false)?;
     phase_of(shell, "pvc/data-db-0", "Bound")?;
+    Ok(())
+}
+
+fn with_their_set(shell: &Shell<'_>) -> Result<()> {
+    let policy = "{whenScaled: Retain, whenDeleted: Delete}";
+    let set = SET.replace("{whenScaled: Delete, whenDeleted: Retain}", policy);
+    shell.apply(&set.replace("db", "cache"))?;
+    shell.wait_ready("app=cache", 2)?;
+    let places = [
+        volume_of(shell, "data-cache-0")?.1,
+        volume_of(shell, "data-cache-1")?.1,
+    ];
+    shell.run("scale statefulset cache --replicas=1")?;
+    shell.wait_ready("app=cache", 1)?;
+    phase_of(shell, "pvc/data-cache-1", "Bound")?;
+    shell.run("delete statefulset cache")?;
+    for (number, place) in places.iter().enumerate() {
+        gone(shell, &format!("pvc/data-cache-{number}"))?;
+        directory_is(place, false)?;
+    }
+    shell.run("delete service cache")?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use knarr_testkit::eventually;
 
 use crate::support::{Shell, newest, step, with_running_cluster};
@@ -29,7 +30,9 @@ fn jobs_come_with_the_time() {
         let shell = Shell::new(cluster, newest()?, "default");
         step("refusals", || refusals(&shell))?;
         step("by hand", || by_hand(&shell))?;
+        let there = step("a time of another zone", || elsewhere(&shell))?;
         step("each minute", || each_minute(&shell))?;
+        step("it was the time there", || was_then(&shell, there))?;
         step("suspension", || suspension(&shell))?;
         step("delete", || delete(&shell))
     });
@@ -72,6 +75,32 @@ fn by_hand(shell: &Shell<'_>) -> Result<()> {
     ensure!(shell.run("logs job/once")? == "hello\n", "no greeting");
     let mark = "{.metadata.annotations.cronjob\\.kubernetes\\.io/instantiate}";
     ensure!(shell.path("job once", mark)? == "manual", "no mark");
+    Ok(())
+}
+
+/// Ahead of the clocks here by hours and minutes that no others are.
+const ZONE: &str = "Asia/Kathmandu";
+const AHEAD: SignedDuration = SignedDuration::from_mins(5 * 60 + 45);
+
+/// A CronJob for the next minute as the clocks of another zone show it: once a day, and at no other time by those of this machine. The
+/// moment.
+fn elsewhere(shell: &Shell<'_>) -> Result<Timestamp> {
+    let soon = Timestamp::now() + SignedDuration::from_secs(75);
+    let soon = Timestamp::from_second(soon.as_second() / 60 * 60)?;
+    let shown = (soon + AHEAD).to_zoned(TimeZone::UTC);
+    let schedule = format!("{} {} * * *", shown.minute(), shown.hour());
+    let zone = format!("timeZone: {ZONE}");
+    shell.apply(&manifest("there", &schedule, &[&zone], "date"))?;
+    Ok(soon)
+}
+
+fn was_then(shell: &Shell<'_>, there: Timestamp) -> Result<()> {
+    eventually(TWO_MINUTES, "a job at the time there", || {
+        let last = shell.path("cronjob there", "{.status.lastScheduleTime}")?;
+        ensure!(last.parse::<Timestamp>()? == there, "{last}");
+        Ok(())
+    })?;
+    shell.run("delete cronjob there")?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod announced;
 mod api;
 mod applying;
 mod audit;
+mod cascades;
 mod certificates;
 mod claims;
 mod cli;

@@ -34,7 +34,8 @@ fn pods_go_where_they_may() {
         step("preemption", || preemption(&shell))?;
         step("the node takes who comes for others", || taken_in(&shell))?;
         step("apart", || apart(&shell))?;
-        step("spread", || spread(&shell))
+        step("spread", || spread(&shell))?;
+        step("gates", || gates(&shell))
     });
 }
 
@@ -187,7 +188,7 @@ fn spread(shell: &Shell<'_>) -> Result<()> {
         "0/1 nodes are available: 1 node(s) didn't match pod topology spread constraints (missing required label). preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.",
     )?;
     let explained = schedule(shell, "spread")?;
-    let wanted = "✗ node     -  node(s) didn't match pod topology spread constraints (missing required label) (PodTopologySpread)";
+    let wanted = "✗ node(s) didn't match pod topology spread constraints (missing required label) (PodTopologySpread): node";
     ensure!(explained.contains(wanted), "{explained}");
     ensure!(explained.contains("spread waits: 0/1 nodes"), "{explained}");
     shell.run("label node node rack=r1")?;
@@ -199,6 +200,33 @@ fn spread(shell: &Shell<'_>) -> Result<()> {
         ensure!(explained.contains(wanted), "{explained}");
     }
     shell.run("delete pod spread")?;
+    Ok(())
+}
+
+/// A pod waits until all of its gates are open.
+fn gates(shell: &Shell<'_>) -> Result<()> {
+    let rule = "  schedulingGates: [{name: example.com/quota}, {name: example.com/licence}]\n";
+    shell.apply(&pod("gated", rule, "{}"))?;
+    waits(
+        shell,
+        "gated",
+        "Scheduling is blocked due to non-empty scheduling gates",
+    )?;
+    let row = shell.run("get pod gated --no-headers")?;
+    ensure!(row.contains("SchedulingGated"), "{row}");
+    let one = r#"{"spec":{"schedulingGates":[{"name":"example.com/licence"}]}}"#;
+    shell.words(&["patch", "pod", "gated", "--type=merge", "-p", one])?;
+    let more =
+        r#"[{"op":"add","path":"/spec/schedulingGates/-","value":{"name":"example.com/more"}}]"#;
+    let refused = shell.output(&["patch", "pod", "gated", "--type=json", "-p", more], "")?;
+    let refused = refused.failure(1)?;
+    ensure!(refused.contains("only deletion is allowed"), "{refused}");
+    let row = shell.run("get pod gated --no-headers")?;
+    ensure!(row.contains("SchedulingGated"), "{row}");
+    let none = r#"{"spec":{"schedulingGates":null}}"#;
+    shell.words(&["patch", "pod", "gated", "--type=merge", "-p", none])?;
+    shell.run("wait pod/gated --for=condition=Ready --timeout=60s")?;
+    shell.run("delete pod gated")?;
     Ok(())
 }
 

@@ -37,6 +37,7 @@ fn numbered_pods_have_names_and_an_order() {
         step("names", || names(&shell))?;
         step("scale", || scale(&shell))?;
         step("change and undo", || change(&shell))?;
+        step("a canary", || canary(&shell))?;
         step("delete", || delete(&shell))
     });
 }
@@ -107,6 +108,46 @@ fn change(shell: &Shell<'_>) -> Result<()> {
         let found = found.as_str().unwrap_or_default();
         ensure!(found == wanted, "{found:?} after {line}");
     }
+    Ok(())
+}
+
+/// Only the highest number gets what is new, until the partition is taken away.
+fn canary(shell: &Shell<'_>) -> Result<()> {
+    shell.run("scale statefulset db --replicas=3")?;
+    rolled_out(shell)?;
+    let partition = |first: u32| {
+        let patch = format!(
+            r#"{{"spec":{{"updateStrategy":{{"rollingUpdate":{{"partition":{first}}}}}}}}}"#
+        );
+        shell.words(&["patch", "statefulset", "db", "-p", &patch])
+    };
+    let colours = |wanted: [&str; 3]| {
+        eventually(SOON, &format!("pods with {wanted:?}"), || {
+            let pods = shell.wait_ready("app=db", 3)?;
+            let colour = |pod: &serde_json::Value| {
+                let value = &pod["spec"]["containers"][0]["env"][0]["value"];
+                value.as_str().unwrap_or_default().to_owned()
+            };
+            let found: Vec<_> = pods.iter().map(colour).collect();
+            ensure!(found == wanted, "{found:?}");
+            Ok(())
+        })
+    };
+    partition(2)?;
+    shell.run("set env statefulset/db COLOUR=blue")?;
+    shell.says(
+        "rollout status statefulset/db --timeout=90s",
+        &["partitioned roll out complete: 1 new pods have been updated"],
+    )?;
+    colours(["", "", "blue"])?;
+    // A pod below the partition comes back as it was.
+    shell.run("delete pod db-1")?;
+    colours(["", "", "blue"])?;
+    partition(0)?;
+    rolled_out(shell)?;
+    colours(["blue", "blue", "blue"])?;
+    shell.run("scale statefulset db --replicas=1")?;
+    shell.wait_ready("app=db", 1)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout)]
 
 mod log;
+mod neighbours;
 mod pod;
 mod registry;
 mod streams;

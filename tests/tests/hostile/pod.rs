@@ -2,33 +2,32 @@
 
 use std::{fs, path::PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use knarr_testkit::{Cluster, eventually};
 use serde_json::{Value, json};
 
-use crate::support::{SOON, Shell, newest, restarts, step, with_running_cluster};
+use crate::{
+    neighbours::Neighbours,
+    support::{SOON, Shell, newest, restarts, step, with_running_cluster},
+};
 
 const IMAGE: &str = "knarr/busybox:latest";
-const BYSTANDER: &str = "bystander";
 /// Levels of directories that once ended the process at every start.
 const LEVELS: usize = 13_000;
-/// What memory may have grown by in the end, percent.
-const GROWTH_PERCENT: u64 = 20;
 
 #[test]
 fn a_pod_cannot_harm_its_node() {
     with_running_cluster(|cluster| {
         let shell = Shell::new(cluster, newest()?, "default");
-        shell.apply(&pod(BYSTANDER, "exec sleep 3600", json!({}), json!({})).to_string())?;
-        ended_or_running(&shell, BYSTANDER, "Running")?;
-        let before = resident_kib(cluster)?;
+        step("a bystander", || Neighbours::settle(&shell))?;
+        let neighbours = Neighbours::meet(cluster, &shell)?;
         step("settings that are the host's", || settings(&shell))?;
         step("last words that are no file", || last_words(&shell))?;
         step("a message path on the host", || host_file(cluster, &shell))?;
         step("a long hosts file", || hosts(&shell))?;
         step("deep directories", || depth(cluster, &shell))?;
         step("the cluster is as it was", || {
-            healthy(cluster, &shell, before)
+            neighbours.unharmed(cluster, &shell)
         })
     });
 }
@@ -56,14 +55,6 @@ fn ended_or_running(shell: &Shell<'_>, name: &str, phase: &str) -> Result<Value>
         ensure!(pod["status"]["phase"] == phase, "{}", pod["status"]);
         Ok(pod)
     })
-}
-
-fn resident_kib(cluster: &Cluster) -> Result<u64> {
-    let pid = cluster.pid().context("the cluster runs")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|text| text.split_whitespace().next());
-    Ok(number.context("no resident size")?.parse()?)
 }
 
 /// Sysctls of the host, and security settings that the node cannot honour: the pod fails and says why.
@@ -208,28 +199,6 @@ fn depth(cluster: &Cluster, shell: &Shell<'_>) -> Result<()> {
         let left = shell.run("get pod deep --ignore-not-found")?;
         ensure!(left.is_empty(), "{left}");
         ensure!(!directory.exists(), "{} is there", directory.display());
-        Ok(())
-    })
-}
-
-/// Ready, no bigger, and nobody else's pod was touched.
-fn healthy(cluster: &Cluster, shell: &Shell<'_>, before: u64) -> Result<()> {
-    ensure!(shell.run("get --raw /readyz")? == "ok", "not ready");
-    let node = shell.path(
-        "node node",
-        "{.status.conditions[?(@.type=='Ready')].status}",
-    )?;
-    ensure!(node == "True", "the node is not ready: {node}");
-    let bystander = shell.get(&format!("pod {BYSTANDER}"))?;
-    ensure!(
-        bystander["status"]["phase"] == "Running" && restarts(&bystander) == 0,
-        "{}",
-        bystander["status"]
-    );
-    let most = before + before * GROWTH_PERCENT / 100;
-    eventually(SOON, "memory is given back", || {
-        let now = resident_kib(cluster)?;
-        ensure!(now <= most, "{now} KiB after {before} KiB");
         Ok(())
     })
 }

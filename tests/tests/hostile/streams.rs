@@ -6,7 +6,10 @@ use knarr_testkit::{Cluster, Raw, eventually};
 use kube::client::Body;
 use serde_json::json;
 
-use crate::support::{SOON, Shell, block_on, newest, step, with_running_cluster};
+use crate::{
+    neighbours::Neighbours,
+    support::{SOON, Shell, block_on, newest, step, with_running_cluster},
+};
 
 /// Streams that a pod may have.
 const STREAMS: usize = 64;
@@ -16,8 +19,15 @@ const PODS: [&str; 2] = ["crowd", "other"];
 fn a_pod_has_so_many_streams_and_no_more() {
     with_running_cluster(|cluster| {
         let shell = Shell::new(cluster, newest()?, "default");
+        step("a bystander", || Neighbours::settle(&shell))?;
         step("two pods", || start(&shell))?;
-        step("streams", || block_on(streams(cluster)))
+        // Once before it is measured: what a server that has just started has not touched yet is nobody's doing.
+        step("streams, once", || block_on(streams(cluster)))?;
+        let neighbours = Neighbours::meet(cluster, &shell)?;
+        step("streams", || block_on(streams(cluster)))?;
+        step("the cluster is as it was", || {
+            neighbours.unharmed(cluster, &shell)
+        })
     });
 }
 

@@ -1,9 +1,6 @@
 //! What a tenant, the administrator of one namespace, can try against the API server and the other namespaces.
 
-use std::{
-    fs,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use futures::{
@@ -11,11 +8,14 @@ use futures::{
     future::{join_all, try_join_all},
     stream,
 };
-use knarr_testkit::{Cluster, Identity, Raw, eventually};
+use knarr_testkit::{Identity, Raw};
 use kube::Client;
 use serde_json::{Value, json};
 
-use crate::support::{SOON, Shell, block_on, newest, step, step_async, with_running_cluster};
+use crate::{
+    neighbours::Neighbours,
+    support::{SOON, Shell, block_on, newest, step, step_async, with_running_cluster},
+};
 
 const NAMESPACE: &str = "tenant";
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -25,13 +25,12 @@ const HEALTHY: Duration = Duration::from_secs(10);
 const AT_ONCE: usize = 50;
 /// How often all of it is tried after the first time.
 const ROUNDS: usize = 3;
-/// What memory may have grown by in the end, percent.
-const GROWTH_PERCENT: u64 = 20;
 
 #[test]
 fn a_tenant_reaches_nothing_of_others() {
     with_running_cluster(|cluster| {
         let shell = Shell::new(cluster, newest()?, NAMESPACE);
+        step("a bystander", || Neighbours::settle(&shell))?;
         let token = step("a tenant with a namespace", || prepare(&shell))?;
         let attack = || {
             block_on(async {
@@ -48,12 +47,12 @@ fn a_tenant_reaches_nothing_of_others() {
         };
         // What a server that has just started has not touched yet, of its program above all, is not the tenant's doing.
         attack()?;
-        let before = resident_kib(cluster)?;
+        let neighbours = Neighbours::meet(cluster, &shell)?;
         for _ in 0..ROUNDS {
             attack()?;
         }
         step("the cluster is as it was", || {
-            healthy(cluster, &shell, before)
+            neighbours.unharmed(cluster, &shell)
         })
     });
 }
@@ -263,26 +262,4 @@ async fn refusals(tenant: &Client) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Resident memory of the server.
-fn resident_kib(cluster: &Cluster) -> Result<u64> {
-    let pid = cluster.pid().context("the cluster runs")?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let number = line.and_then(|text| text.split_whitespace().next());
-    Ok(number.context("no resident size")?.parse()?)
-}
-
-/// Ready, no bigger, and cluster DNS as it was.
-fn healthy(cluster: &Cluster, shell: &Shell<'_>, before: u64) -> Result<()> {
-    ensure!(shell.run("get --raw /readyz")? == "ok", "not ready");
-    eventually(SOON, "memory is as before", || {
-        let now = resident_kib(cluster)?;
-        ensure!(
-            now <= before + before * GROWTH_PERCENT / 100,
-            "{before} KiB before, {now} KiB now"
-        );
-        Ok(())
-    })
 }
