@@ -253,6 +253,17 @@ fn read_entry(
     Ok((key, value))
 }
 
+/// A number as JSON's readers have it: whole ones are no fractions.
+fn number(value: f64) -> Value {
+    // Beyond it a float skips whole numbers.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value.fract() == 0.0 && value.abs() <= EXACT {
+        // A cast of what was just looked at loses nothing.
+        true => Value::from(value as i64),
+        false => Value::from(value),
+    }
+}
+
 fn read_value(field: &'static Field, wire: Wire<'_>, depth: usize) -> Result<Value, Error> {
     let malformed = || Error::Malformed(field.name.to_owned());
     Ok(match (field.ty, wire) {
@@ -260,7 +271,7 @@ fn read_value(field: &'static Field, wire: Wire<'_>, depth: usize) -> Result<Val
         (Type::Bytes, Wire::Bytes(bytes)) => Value::String(STANDARD.encode(bytes)),
         (Type::Integer, Wire::Varint(number)) => Value::from(number as i64),
         (Type::Bool, Wire::Varint(number)) => Value::Bool(number != 0),
-        (Type::Double, Wire::Fixed64(bits)) => Value::from(f64::from_bits(bits)),
+        (Type::Double, Wire::Fixed64(bits)) => number(f64::from_bits(bits)),
         (Type::Message(inner), Wire::Bytes(bytes)) => {
             let fields = message(inner).ok_or_else(malformed)?;
             let mut object = Map::new();

@@ -28,7 +28,10 @@ pub mod virtuals;
 pub mod watch;
 
 use bytes::Bytes;
-use knarr_api::kind::{Part, Verb};
+use knarr_api::{
+    Kind,
+    kind::{Part, Verb},
+};
 use knarr_meta::{object, status::Status};
 use knarr_registry::object_key;
 use serde_json::Value;
@@ -37,12 +40,25 @@ use self::ask::Ask;
 pub use crate::verbs::long_running;
 use crate::{respond::Answer, yaml};
 
+/// Whether upstream's router knows a request of this verb for a kind's objects: what it does not know it warns of nothing.
+pub fn is_routed(kind: &Kind, verb: &str) -> bool {
+    let has = |verb| kind.verbs.contains(&verb);
+    match verb {
+        "create" => has(Verb::Create),
+        "update" => has(Verb::Update),
+        "patch" => has(Verb::Patch),
+        "delete" => has(Verb::Delete),
+        "deletecollection" => has(Verb::DeleteCollection),
+        _ => true,
+    }
+}
+
 /// Answers a GET of an object.
 pub async fn get(ask: &Ask<'_>) -> Answer {
     match ask.kind().verbs.contains(&Verb::Get) {
         true if ask.kind().storage.is_none() => virtuals::get(ask).await,
         true => read::get(ask).await,
-        false => Err(Status::method_not_supported(ask.group_resource(), "get")),
+        false => Err(Status::method_not_allowed()),
     }
 }
 
@@ -56,10 +72,13 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
     };
     if info.subresource.is_empty() {
         if !kind.verbs.contains(&verb) {
-            return Err(Status::method_not_supported(
-                ask.group_resource(),
-                info.verb,
-            ));
+            // A watch comes to where lists are made, if there are any.
+            return Err(
+                match verb == Verb::Watch && kind.verbs.contains(&Verb::List) {
+                    true => Status::method_not_supported(ask.group_resource(), "watch"),
+                    false => Status::method_not_allowed(),
+                },
+            );
         }
         return match verb {
             Verb::List if kind.storage.is_none() => virtuals::list(ask).await,
@@ -102,13 +121,12 @@ pub async fn write(ask: &Ask<'_>, body: Bytes) -> Answer {
     let wants_name = matches!(verb, Verb::Update | Verb::Patch | Verb::Delete);
     if !kind.verbs.contains(&verb) || named != wants_name {
         return Err(match kind.verbs.contains(&verb) {
-            true => Status::method_not_allowed(),
             // A definition that goes takes no more objects.
             false if verb == Verb::Create && !named && !kind.is_built_in() => {
                 let why = "create not allowed while custom resource definition is terminating";
                 Status::forbidden(ask.group_resource(), &own_name(&body), why)
             }
-            false => Status::method_not_supported(ask.group_resource(), info.verb),
+            true | false => Status::method_not_allowed(),
         });
     }
     match verb {

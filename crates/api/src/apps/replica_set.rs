@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     core::pod_spec,
-    kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Text, Verb, text},
+    kind::{BuiltIn, Column, Part, SCALE, STATUS, Scope, Strategy, Verb},
     now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
@@ -94,16 +94,6 @@ impl Strategy for ReplicaSet {
 
     fn has_generation(&self) -> bool {
         true
-    }
-
-    fn selectable_fields(&self) -> &[Text] {
-        const FIELDS: &[Text] = &[text("status.replicas")];
-        FIELDS
-    }
-
-    fn field_values(&self, object: &Value) -> Vec<String> {
-        let replicas = i64_at(object, &["status", "replicas"]).unwrap_or_default();
-        vec![replicas.to_string()]
     }
 
     fn columns(&self) -> &[Column] {

@@ -10,7 +10,7 @@ use crate::{
     apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
     now::Now,
-    table::{self, NAME, column, wide},
+    table::{self, NAME, column},
     tree, validate,
 };
 
@@ -61,7 +61,7 @@ const COLUMNS: &[Column] = &[
         "string",
         "Is the request Pending, Issued, Denied, or Failed?",
     ),
-    wide(
+    column(
         "UnverifiedUserAnnotations",
         "string",
         "What the pod tells the signer beside.",

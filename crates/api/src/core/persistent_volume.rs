@@ -20,7 +20,7 @@ use super::{
     volume_sources,
 };
 use crate::{
-    kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     now::Now,
     table::{self, AGE, NAME, column, wide},
     tree, validate,
@@ -221,15 +221,6 @@ impl Strategy for PersistentVolume {
             }
         }
         out.into()
-    }
-
-    fn selectable_fields(&self) -> &[Text] {
-        const FIELDS: &[Text] = &[text("name")];
-        FIELDS
-    }
-
-    fn field_values(&self, object: &Value) -> Vec<String> {
-        vec![object::name(object).to_owned()]
     }
 
     fn columns(&self) -> &[Column] {

@@ -18,7 +18,7 @@ use super::{
     pod_spec,
 };
 use crate::{
-    kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Text, Verb, text},
+    kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     now::Now,
     table::{self, AGE, NAME, column, wide},
     tree,
@@ -126,15 +126,6 @@ impl Strategy for PersistentVolumeClaim {
             pod_spec::warnings::claim_spec(spec, &Path::new("spec"), &mut out);
         }
         out.into()
-    }
-
-    fn selectable_fields(&self) -> &[Text] {
-        const FIELDS: &[Text] = &[text("name")];
-        FIELDS
-    }
-
-    fn field_values(&self, object: &Value) -> Vec<String> {
-        vec![object::name(object).to_owned()]
     }
 
     fn columns(&self) -> &[Column] {

@@ -11,7 +11,7 @@ use knarr_meta::{
     status::{self, Status},
 };
 use knarr_registry::{
-    cache::{entry::Entry, resource::Slice},
+    cache::entry::Entry,
     object_key,
     write::{DeleteOptions, Write},
 };
@@ -60,7 +60,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     shape::object(ask, code, &deleted.entry, accepted).await
 }
 
-/// Deletes everything selected; answers with the list of what it was.
+/// Deletes everything selected; answers with the list of what it was before.
 pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
     let list_options = ListOptions::parse(ask.request.query, false)?;
@@ -74,17 +74,18 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
         options: &options,
         ..write_of(ask, options.dry_run)
     };
+    // Said of the request, whether there is anything to delete or not.
+    write.warn_of_orphans(&options);
     let one = async |entry: &Arc<Entry>| {
         let (namespace, name) = entry.namespaced_name();
         let write = Write { namespace, ..write };
         match ask.core.registry.delete(&write, name, &options).await {
-            Ok(done) => Ok(Some(done.entry)),
-            // Someone else was faster.
-            Err(status) if status.is_not_found() => Ok(None),
-            Err(status) => Err(status),
+            // Someone else may have been faster.
+            Err(status) if !status.is_not_found() => Err(status),
+            _ => Ok(()),
         }
     };
-    let done: Vec<Option<Arc<Entry>>> = stream::iter(&slice.entries)
+    let () = stream::iter(&slice.entries)
         .map(one)
         .buffered(CONCURRENT_DELETES)
         .try_collect()
@@ -92,11 +93,6 @@ pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     if selection.filter.selects_everything() && selection.converted.is_none() {
         delete_damaged(ask, &write, &options).await?;
     }
-    let deleted = done.into_iter().flatten().collect();
-    let slice = Slice {
-        entries: deleted,
-        ..slice
-    };
     render::render(ask, slice, accepted).await
 }
 

@@ -19,10 +19,10 @@ use crate::{
 
 const DEFINITION: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 
-/// The body where there is one, else the query.
+/// The body where there is one, else the query: beside a body a query says nothing, not even that it is a dry run.
 pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
     let mut errors = Vec::new();
-    let mut options = match body.is_empty() {
+    let options = match body.is_empty() {
         true => from_query(ask.request.query, &mut errors)?,
         false => {
             let mut tree: Value = match body_encoding(ask.request.headers.content_type)? {
@@ -49,8 +49,6 @@ pub fn parse(ask: &Ask<'_>, body: &Bytes) -> Result<DeleteOptions, Status> {
             from_tree(&tree, &mut errors)?
         }
     };
-    // kubectl and client-go send it in both places.
-    options.dry_run |= dry_run(ask.request.query.all("dryRun"), &mut errors);
     if options.orphan_dependents.is_some() && options.propagation_policy.is_some() {
         errors.push(Error::invalid(
             &Path::new("propagationPolicy"),
@@ -77,7 +75,7 @@ fn from_query(query: &Query<'_>, errors: &mut Vec<Error>) -> Result<DeleteOption
         grace_period_seconds: query.integer("gracePeriodSeconds")?,
         orphan_dependents: query.optional_flag("orphanDependents"),
         propagation_policy: propagation(query.get("propagationPolicy"), errors),
-        ..DeleteOptions::default()
+        dry_run: dry_run(query.all("dryRun"), errors),
     })
 }
 

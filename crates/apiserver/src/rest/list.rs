@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use http::{Response, StatusCode};
-use knarr_api::kind::Alias;
+use knarr_api::{Kind, kind::Alias};
 use knarr_auth::{query::Query, request::Selectors};
 use knarr_meta::{
     GroupKind,
@@ -13,7 +13,7 @@ use knarr_meta::{
 };
 use knarr_registry::cache::{
     ListError,
-    filter::Filter,
+    filter::{Filter, unknown_field},
     resource::{Page, Slice},
 };
 use serde_json::json;
@@ -208,7 +208,7 @@ pub fn filter(ask: &Ask<'_>) -> Result<Selection, Status> {
         Some(alias) => {
             let selectors = Selectors {
                 labels: selectors.labels.clone(),
-                fields: stored_labels(alias, &selectors.fields)?,
+                fields: stored_labels(ask.kind(), alias, &selectors.fields)?,
             };
             Filter::new(ask.kind(), ask.namespace(), &selectors).map(all)
         }
@@ -216,17 +216,18 @@ pub fn filter(ask: &Ask<'_>) -> Result<Selection, Status> {
 }
 
 /// A field selector of another version, in the stored version's labels.
-fn stored_labels(alias: &Alias, fields: &FieldSelector) -> Result<FieldSelector, Status> {
+fn stored_labels(
+    kind: &Kind,
+    alias: &Alias,
+    fields: &FieldSelector,
+) -> Result<FieldSelector, Status> {
     let requirements = fields.requirements().iter().cloned();
     let renamed = requirements.map(|requirement| match alias.stored_label(&requirement.field) {
         Some(field) => Ok(Requirement {
             field: field.to_owned(),
             ..requirement
         }),
-        None => Err(Status::bad_request(format!(
-            "field label not supported: {}",
-            requirement.field
-        ))),
+        None => Err(Status::bad_request(unknown_field(kind, &requirement.field))),
     });
     renamed.collect()
 }

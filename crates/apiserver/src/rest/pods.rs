@@ -49,11 +49,11 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
     let given = object::name(&binding).to_owned();
     let name = match ask.request.info.name {
         "" => given.as_str(),
-        name if given.is_empty() || given == name => name,
-        name => {
-            return Err(Status::bad_request(format!(
-                "name in URL does not match name in Binding object: {name} != {given}"
-            )));
+        name if given == name => name,
+        _ => {
+            return Err(Status::bad_request(
+                "name in URL does not match name in Binding object",
+            ));
         }
     };
     let namespace = object::namespace(&binding);
@@ -128,8 +128,11 @@ fn bound(binding: &Value, name: &str, pod: &Value) -> Result<Value, Status> {
         ("ResourceVersion", version, object::resource_version(pod)),
     ] {
         if !wanted.is_empty() && wanted != found {
+            // Upstream's words are of a store that adds this by itself.
             let why = format!(
-                "Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}"
+                "StorageError: invalid object, Code: 4, Key: /pods/{}/{name}, ResourceVersion: 0, AdditionalErrorMsg: \
+                 Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {found}",
+                object::namespace(pod)
             );
             return Err(Status::conflict(pod_resource(), name, why));
         }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use knarr_admission::request::Operation;
 use knarr_api::{core::component_status, kind::Part, schema::written};
-use knarr_meta::status::Status;
+use knarr_meta::{GroupResource, status::Status};
 use knarr_registry::{
     cache::{
         entry::{self, Entry},
@@ -35,7 +35,11 @@ pub async fn get(ask: &Ask<'_>) -> Answer {
     let name = ask.request.info.name;
     let entries = component_statuses(ask).await;
     let entry = entries.iter().find(|entry| &*entry.key == name);
-    let entry = entry.ok_or_else(|| Status::not_found(ask.group_resource(), name))?;
+    let entry = entry.ok_or_else(|| {
+        // Upstream names it as one, here alone.
+        let one = GroupResource::new("", ask.kind().singular.to_string());
+        Status::not_found(one, name)
+    })?;
     shape::object(ask, StatusCode::OK, entry, accepted).await
 }
 

@@ -16,7 +16,7 @@ use knarr_states::{Change, Changes, Offer};
 use super::{
     ask::Ask,
     convert::{self, Raw},
-    list::{ListOptions, filter},
+    list::{ListOptions, Match, filter},
     shape::{IncludeObject, ShapeView},
 };
 use crate::{
@@ -110,7 +110,10 @@ fn shared(
 /// Where the watch begins, after waiting for what it asks to be at least as new as.
 async fn start(ask: &Ask<'_>, options: &ListOptions) -> Result<Start, Status> {
     let cache = &ask.core.registry.cache;
-    let annotated = options.send_initial_events == Some(true) && options.allow_bookmarks;
+    // Who asks for the state without saying how is told of its end, too.
+    let unsaid = options.send_initial_events.is_none() && options.version_match == Match::Unset;
+    let annotated =
+        options.allow_bookmarks && (unsaid || options.send_initial_events == Some(true));
     match (options.resource_version, options.send_initial_events) {
         (version, Some(true)) => {
             match version {
@@ -125,9 +128,9 @@ async fn start(ask: &Ask<'_>, options: &ListOptions) -> Result<Start, Status> {
         }
         (None, None) => {
             cache.fresh().await?;
-            Ok(Start::Now { annotated: false })
+            Ok(Start::Now { annotated })
         }
-        (Some(0), None) => Ok(Start::Now { annotated: false }),
+        (Some(0), None) => Ok(Start::Now { annotated }),
         (Some(version), _) => Ok(Start::After(version)),
     }
 }

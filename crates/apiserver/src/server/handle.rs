@@ -296,7 +296,9 @@ impl Chain<'_> {
         let served = self.served.ok_or_else(Status::path_not_found)?;
         self.check_scope(served)?;
         let content_type = self.request.headers.content_type;
-        let is_routed = info.verb != "patch" || rest::patch::has_route(&served.kind, content_type);
+        let has_verb = !info.subresource.is_empty() || rest::is_routed(&served.kind, info.verb);
+        let is_routed = has_verb
+            && (info.verb != "patch" || rest::patch::has_route(&served.kind, content_type));
         if let Some(text) = served.kind.strategy.deprecation().filter(|_| is_routed) {
             self.warnings.add(text.to_owned());
             self.audit.deprecated(text);

@@ -8,6 +8,7 @@ mod components;
 mod conversion;
 mod custom;
 mod damaged;
+mod deleting;
 mod encryption;
 mod eviction;
 mod floods;
@@ -22,6 +23,7 @@ mod rights;
 mod servers;
 mod sharing;
 mod streaming;
+mod watching;
 mod webhooks;
 mod writing;
 

@@ -184,13 +184,23 @@ fn source(kind: &Kind, field: &str) -> Result<Source, Status> {
             .iter()
             .position(|f| *f == field)
             .map(Source::Field)
-            .ok_or_else(|| {
-                Status::bad_request(if kind.is_built_in() && kind.strategy.selectable_fields().is_empty() {
-                    format!("\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
-                } else {
-                    format!("field label not supported: {field}")
-                })
-            }),
+            .ok_or_else(|| Status::bad_request(unknown_field(kind, field))),
+    }
+}
+
+/// What is said of a field that a kind is not selected by: upstream's words, of which kinds with such fields have their own.
+pub fn unknown_field(kind: &Kind, field: &str) -> String {
+    if kind.is_built_in() && kind.strategy.selectable_fields().is_empty() {
+        return format!(
+            "\"{field}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
+        );
+    }
+    match (&*kind.group, &*kind.kind) {
+        ("batch", "Job") => format!("field label \"{field}\" not supported for Job"),
+        ("resource.k8s.io", "ResourceSlice") => {
+            format!("field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: {field}")
+        }
+        _ => format!("field label not supported: {field}"),
     }
 }
 

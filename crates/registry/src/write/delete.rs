@@ -42,6 +42,16 @@ enum Step {
     Remove(Option<Value>),
 }
 
+impl Write<'_> {
+    /// Warns who deletes without saying what becomes of what is owned.
+    pub fn warn_of_orphans(&self, options: &DeleteOptions) {
+        let warns = (&*self.kind.group, &*self.kind.resource) == WARNS_OF_ORPHANS;
+        if warns && options.propagation().is_none() {
+            self.warnings.add(ORPHANS_LEFT.to_owned());
+        }
+    }
+}
+
 impl Registry {
     /// Deletes an object, or begins to.
     pub async fn delete(
@@ -50,10 +60,7 @@ impl Registry {
         name: &str,
         options: &DeleteOptions,
     ) -> Result<Deleted, Status> {
-        let warns = (&*write.kind.group, &*write.kind.resource) == WARNS_OF_ORPHANS;
-        if warns && options.propagation().is_none() {
-            write.warnings.add(ORPHANS_LEFT.to_owned());
-        }
+        write.warn_of_orphans(options);
         for _ in 0..ATTEMPTS {
             let damaged = self.damaged(write, name, options).await?;
             let attempt = match damaged {

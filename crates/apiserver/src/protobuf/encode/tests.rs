@@ -48,7 +48,9 @@ fn value(field: &Field, random: &mut Rng, depth: usize) -> Value {
         Type::String => text(random),
         Type::Integer => json!(random.i64(least..i64::MAX)),
         Type::Bool => json!(field.omit_zero || random.bool()),
-        Type::Double => json!(random.f64() + 1.0),
+        // Whole ones are written without a fraction.
+        Type::Double if random.bool() => json!(random.i64(1..1 << 53)),
+        Type::Double => json!(random.f64() + 1.5),
         Type::Bytes => json!(BASE64.encode([random.u8(..), 0, 255])),
         Type::Time => json!(knarr_meta::time::format_seconds(
             time(random).expect("a time")

@@ -157,29 +157,6 @@ async fn a_watch_from_a_revision_to_come_is_sent_nothing_up_to_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn watch_lists_end_with_an_annotated_bookmark() {
-    let cluster = Cluster::new().await;
-    let made = cluster.create(CONFIGMAPS, configmap("a")).await;
-    let query =
-        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true";
-    let mut watch = cluster.watch(&format!("{CONFIGMAPS}?{query}")).await;
-    assert_eq!(watch.short().await, format!("ADDED a {}", version(&made)));
-    let bookmark = watch.next().await.expect("an event");
-    assert_eq!(bookmark["type"], "BOOKMARK");
-    assert_eq!(
-        bookmark["object"]["metadata"].get("creationTimestamp"),
-        None
-    );
-    assert_eq!(
-        bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"],
-        "true"
-    );
-    assert!(version(&bookmark["object"]) >= version(&made));
-    cluster.create(CONFIGMAPS, configmap("b")).await;
-    assert!(watch.short().await.starts_with("ADDED b "));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn watches_end_after_their_timeout_and_at_shutdown() {
     let cluster = Cluster::new().await;
     let mut watch = cluster

@@ -55,12 +55,28 @@ fn names_unknown_fields() {
         (status.code, status.message.as_str()),
         (400, "field label not supported: spec.foo")
     );
-    let configmaps = knarr_api::built_in("", "v1", "configmaps").expect("a core kind");
-    let status = filter(configmaps, "", "", "data=1").unwrap_err();
-    assert_eq!(
-        status.message,
-        "\"data\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\""
-    );
+    let no_other =
+        "\"data\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"";
+    for (group, resource, message) in [
+        ("", "configmaps", no_other),
+        ("", "persistentvolumes", no_other),
+        ("", "persistentvolumeclaims", no_other),
+        ("apps", "replicasets", no_other),
+        (
+            "batch",
+            "jobs",
+            "field label \"data\" not supported for Job",
+        ),
+        (
+            "resource.k8s.io",
+            "resourceslices",
+            "field label not supported for resource.k8s.io/v1, Kind=ResourceSlice: data",
+        ),
+    ] {
+        let kind = knarr_api::built_in(group, "v1", resource).expect("a kind");
+        let status = filter(kind, "", "", "data=1").unwrap_err();
+        assert_eq!(status.message, message);
+    }
 }
 
 #[test]
