@@ -2,13 +2,21 @@
 //!
 //! `yes` and `off` are booleans and `0644` is octal; strings that look like either are written in quotes.
 
+use std::thread::ScopedJoinHandle;
+
 use knarr_api::schema;
 use knarr_meta::patch::MAX_DEPTH;
+use serde::de::Error as _;
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
 
 /// Longer keys are no simple keys of YAML, which take up to 1024 characters.
 const KEY_BYTES: usize = 1000;
+
+/// The parser nests with its document, and takes tens of kilobytes a level where nothing is optimized. So many are read on the stack
+/// of the request; deeper ones on a stack that is made for [`MAX_DEPTH`].
+const LEVELS_HERE: usize = 16;
+const STACK_BYTES: usize = 32 << 20;
 
 /// What a document may have beyond what its length explains: aliases repeat.
 const SLACK: usize = 10_000;
@@ -102,19 +110,49 @@ fn first_document(text: &[u8]) -> &[u8] {
 
 fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
     let text = first_document(text);
-    let limits = budget! {
-        max_reader_input_bytes: Some(text.len()),
-        max_depth: MAX_DEPTH,
-        max_nodes: text.len() + SLACK,
-        max_events: 2 * text.len() + SLACK,
-        max_total_scalar_bytes: text.len() + SLACK,
+    let read = || {
+        let limits = budget! {
+            max_reader_input_bytes: Some(text.len()),
+            max_depth: MAX_DEPTH,
+            max_nodes: text.len() + SLACK,
+            max_events: 2 * text.len() + SLACK,
+            max_total_scalar_bytes: text.len() + SLACK,
+        };
+        let options = options! {
+            budget: limits,
+            duplicate_keys: duplicates,
+            legacy_octal_numbers: true,
+        };
+        serde_saphyr::from_slice_with_options(text, options)
     };
-    let options = options! {
-        budget: limits,
-        duplicate_keys: duplicates,
-        legacy_octal_numbers: true,
-    };
-    serde_saphyr::from_slice_with_options(text, options)
+    if most_levels(text) <= LEVELS_HERE {
+        return read();
+    }
+    knarr_tasks::waiting(|| {
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+            let failed = |why: &str| Err(serde_saphyr::Error::custom(why));
+            match thread.spawn_scoped(scope, read).map(ScopedJoinHandle::join) {
+                Ok(Ok(read)) => read,
+                Ok(Err(_)) => failed("the document cannot be read"),
+                Err(_) => failed("there is no thread to read the document"),
+            }
+        })
+    })
+}
+
+/// More levels than a document has: each is opened by a bracket, or is further to the right than the one around it.
+fn most_levels(text: &[u8]) -> usize {
+    let brackets = text
+        .iter()
+        .filter(|byte| matches!(byte, b'{' | b'['))
+        .count();
+    let lines = text.split(|byte| *byte == b'\n');
+    let column = lines.map(|line| {
+        let marks = |byte: &&u8| matches!(byte, b' ' | b'-' | b'?' | b'\t');
+        line.iter().take_while(marks).count()
+    });
+    brackets + column.max().unwrap_or_default()
 }
 
 /// Writes a document.
@@ -239,6 +277,38 @@ mod tests {
         let text = write(&value);
         assert_eq!(parse(text.as_bytes()), Ok(value.clone()), "{text}");
         assert!(text.contains("\"yes\"") || text.contains("'yes'"), "{text}");
+    }
+
+    /// Custom resource definitions have schemas of forty levels and more.
+    #[test]
+    fn documents_may_be_as_deep_as_objects() {
+        let flow = |levels: usize| format!("{}1{}", "{a: ".repeat(levels), "}".repeat(levels));
+        let lists = |levels: usize| format!("{}1", "- ".repeat(levels));
+        let block = |levels: usize| -> String {
+            let lines = (0..levels).map(|level| format!("{}a:\n", " ".repeat(level)));
+            lines.collect::<String>() + &" ".repeat(levels) + "1"
+        };
+        for (form, made) in [
+            ("flow", &flow as &dyn Fn(usize) -> String),
+            ("lists", &lists),
+            ("block", &block),
+        ] {
+            for levels in [1, 15, 17, 40, MAX_DEPTH - 1] {
+                let tree = parse(made(levels).as_bytes());
+                assert_eq!(tree.map(|tree| depth(&tree)), Ok(levels), "{form}");
+            }
+            let refused = parse(made(MAX_DEPTH + 2).as_bytes());
+            assert!(refused.is_err(), "{form}");
+        }
+    }
+
+    fn depth(tree: &Value) -> usize {
+        let inner = match tree {
+            Value::Object(map) => map.values().map(depth).max(),
+            Value::Array(items) => items.iter().map(depth).max(),
+            _ => return 0,
+        };
+        1 + inner.unwrap_or_default()
     }
 
     #[test]
