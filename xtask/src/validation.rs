@@ -26,6 +26,8 @@ use self::{client::Server, objects::Example, report::Report, servers::Servers};
 
 /// Requests that are generated where nobody says how many.
 const DEFAULT_COUNT: usize = 4000;
+/// Watches that are open at a time.
+const WATCHES: usize = 50;
 /// How long a definition may take to be served.
 const CUSTOM_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -80,7 +82,9 @@ async fn compare_all(args: &Args, servers: &Servers) -> Result<Report> {
         let exchanges = trips::write(example);
         pair.compare(example, exchanges, &mut report).await?;
         pair.protobuf(example, &mut report).await?;
+        pair.protobuf_of_stored(example, &mut report).await?;
     }
+    pair.watch(&examples, &mut report).await?;
     for (example, request) in special::all(&examples)? {
         pair.compare(example, vec![request], &mut report).await?;
     }
@@ -91,6 +95,8 @@ async fn compare_all(args: &Args, servers: &Servers) -> Result<Report> {
         pair.compare(example, requests, &mut report).await?;
     }
     for example in &examples {
+        let exchanges = trips::delete_collection(example);
+        pair.compare(example, exchanges, &mut report).await?;
         let exchanges = trips::delete(example);
         pair.compare(example, exchanges, &mut report).await?;
     }
@@ -148,6 +154,57 @@ impl Pair {
             if answer.is_protobuf() && answer.code < 400 {
                 let decode = trips::decoded(example, answer.bytes);
                 self.compare(example, vec![decode], report).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each server reads what it has encoded itself, as nobody else has an object of that uid.
+    async fn protobuf_of_stored(&self, example: &Example, report: &mut Report) -> Result<()> {
+        for asks in trips::read_encoded(example) {
+            let theirs = self.upstream.send(&asks, example).await?;
+            let ours = self.ours.send(&asks, example).await?;
+            let differences = compare::formats(&theirs, &ours);
+            report.note(example, &asks, &theirs, &ours, differences);
+            let both = theirs.is_protobuf() && ours.is_protobuf();
+            let is_list = asks.path.contains('?');
+            if !both || theirs.code >= 400 || is_list {
+                continue;
+            }
+            let theirs = trips::put_back(example, theirs.bytes);
+            let ours = trips::put_back(example, ours.bytes);
+            if let (Some(to_upstream), Some(to_ours)) = (theirs, ours) {
+                let theirs = self.upstream.send(&to_upstream, example).await?;
+                let ours = self.ours.send(&to_ours, example).await?;
+                let differences = compare::answers(&theirs, &ours);
+                report.note(example, &to_ours, &theirs, &ours, differences);
+            }
+        }
+        Ok(())
+    }
+
+    /// All watches of one form at once, as each takes a second.
+    async fn watch(&self, examples: &[&Example], report: &mut Report) -> Result<()> {
+        let watches: Vec<(&Example, client::Request)> = examples
+            .iter()
+            .flat_map(|example| trips::watch(example).into_iter().map(|r| (*example, r)))
+            .collect();
+        for some in watches.chunks(WATCHES) {
+            let sent: Vec<_> = some
+                .iter()
+                .map(|(_, request)| {
+                    let (upstream, ours) = (self.upstream.clone(), self.ours.clone());
+                    let request = request.clone();
+                    tokio::spawn(
+                        async move { tokio::join!(upstream.ask(&request), ours.ask(&request)) },
+                    )
+                })
+                .collect();
+            for ((example, request), sent) in some.iter().zip(sent) {
+                let (theirs, ours) = sent.await.context("a watch")?;
+                let (theirs, ours) = (theirs?, ours?);
+                let differences = compare::answers(&theirs, &ours);
+                report.note(example, request, &theirs, &ours, differences);
             }
         }
         Ok(())

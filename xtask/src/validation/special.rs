@@ -80,4 +80,16 @@ mod tests {
         let examples: Vec<&Example> = examples.iter().collect();
         assert_eq!(all(&examples).unwrap().len(), rows.len());
     }
+
+    /// Of kinds that have no object to make others from.
+    #[test]
+    fn kinds_without_an_object_are_asked_about() {
+        let rows: Vec<Row> = serde_yaml_ng::from_str(TEXT).unwrap();
+        let bindings = rows.iter().filter(|row| row.body["kind"] == "Binding");
+        assert!(bindings.count() > 10);
+        let components = rows
+            .iter()
+            .filter(|row| row.path.starts_with("/api/v1/componentstatuses"));
+        assert!(components.count() > 10);
+    }
 }

@@ -233,6 +233,60 @@ pub fn encoded(example: &Example) -> Option<Request> {
     Some(request.json(&object).accept(PROTOBUF).label("encoded"))
 }
 
+/// Watches the object from its state now on, in every form, until the server ends it: what is there, and the bookmark after it.
+pub fn watch(example: &Example) -> Vec<Request> {
+    let query = "watch=true&timeoutSeconds=1&allowWatchBookmarks=true";
+    let initial = "&sendInitialEvents=true&resourceVersionMatch=NotOlderThan";
+    let of_it = format!("&fieldSelector=metadata.name={}", example.name());
+    let watch = |query: &str, format: &str| {
+        let path = format!("{}?{query}", example.collection);
+        let request = Request::new("watch", "GET", path);
+        request.label(format!("as {format}")).accept(format)
+    };
+    let all = format!("{query}{initial}{of_it}");
+    let mut requests: Vec<Request> = [JSON, TABLE, METADATA]
+        .into_iter()
+        .map(|format| watch(&all, format))
+        .collect();
+    requests.extend([
+        watch(&format!("{query}{of_it}&resourceVersion=0"), JSON),
+        watch(&format!("{query}{of_it}&sendInitialEvents=true"), JSON),
+        watch(&format!("{query}&fieldSelector=spec.bogus=a"), JSON),
+    ]);
+    requests
+}
+
+/// Asks for the object and for a list of it in protobuf; none for kinds without protobuf.
+pub fn read_encoded(example: &Example) -> Vec<Request> {
+    let (Some(path), Some(_)) = (&example.path, example.schema) else {
+        return Vec::new();
+    };
+    let one = format!(
+        "{}?fieldSelector=metadata.name={}",
+        example.collection,
+        example.name()
+    );
+    [path, &one]
+        .into_iter()
+        .map(|path| {
+            let request = Request::new("protobuf", "GET", path.clone());
+            request.accept(PROTOBUF).label("encoded as it is")
+        })
+        .collect()
+}
+
+/// Puts back what a server has encoded, to the same server, and asks for JSON.
+pub fn put_back(example: &Example, bytes: Vec<u8>) -> Option<Request> {
+    let path = example.path.as_ref()?;
+    let request = Request::new("protobuf", "PUT", format!("{path}?dryRun=All"));
+    Some(
+        request
+            .body(PROTOBUF, bytes)
+            .accept(JSON)
+            .label("put back as it is"),
+    )
+}
+
 /// Sends what a server has encoded, and asks for JSON.
 pub fn decoded(example: &Example, bytes: Vec<u8>) -> Request {
     let request = Request::new(
@@ -241,6 +295,49 @@ pub fn decoded(example: &Example, bytes: Vec<u8>) -> Request {
         format!("{}?dryRun=All", example.collection),
     );
     request.body(PROTOBUF, bytes).accept(JSON).label("decoded")
+}
+
+/// Deletes of the collection what is of a selector, all dry.
+pub fn delete_collection(example: &Example) -> Vec<Request> {
+    if example.path.is_none() {
+        return Vec::new();
+    }
+    let of_it = format!("fieldSelector=metadata.name={}", example.name());
+    let delete = |query: &str, format: &str, body: &Value| {
+        let path = format!("{}?{query}", example.collection);
+        Request::new("deletecollection", "DELETE", path)
+            .json(body)
+            .accept(format)
+            .label(format!("{query} {body} as {format}"))
+    };
+    let options = |fields: Value| {
+        let mut options = json!({"apiVersion": "v1", "kind": "DeleteOptions"});
+        if let (Some(all), Some(more)) = (options.as_object_mut(), fields.as_object()) {
+            all.extend(more.clone());
+        }
+        options
+    };
+    // Beside a body its query says nothing.
+    let dry = format!("{}?{of_it}&dryRun=All", example.collection);
+    let dry = Request::new("deletecollection", "DELETE", dry).label("without a body");
+    vec![
+        dry,
+        delete(&of_it, JSON, &options(json!({"dryRun": ["All"]}))),
+        delete(&of_it, TABLE, &options(json!({"dryRun": ["All"]}))),
+        delete("labelSelector=there=none", JSON, &options(json!({}))),
+        delete("fieldSelector=spec.bogus=a", JSON, &options(json!({}))),
+        delete("labelSelector=a+b", JSON, &options(json!({}))),
+        delete(
+            &of_it,
+            JSON,
+            &options(json!({"dryRun": ["All"], "propagationPolicy": "Bogus"})),
+        ),
+        delete(
+            &of_it,
+            JSON,
+            &options(json!({"dryRun": ["All"], "preconditions": {"uid": "other"}})),
+        ),
+    ]
 }
 
 pub fn delete(example: &Example) -> Vec<Request> {
