@@ -12,6 +12,9 @@ use super::{
 
 /// The kubectl that is built from the pinned module.
 const NEWEST_KUBECTL: u32 = 37;
+/// Its definitions alone: they are in its module.
+const CERT_MANAGER: Module = Module("cert-manager");
+const CERT_MANAGER_PATH: &str = "github.com/cert-manager/cert-manager";
 const KUBECTL_NAMESPACE: &str = "kubectl-walk";
 
 /// A program that is pointed at a cluster.
@@ -76,6 +79,11 @@ pub fn clients() -> Result<Vec<Client>> {
             "metrics-server-walk",
             metrics_server::client,
         ),
+        Client::new("cert-manager", "cert-manager-walk", || {
+            let source_of = CERT_MANAGER.source_of(CERT_MANAGER_PATH)?;
+            let walk = Program::new(source("cert-manager/walk"));
+            Ok(walk.variable("CRDS", &source_of.join("deploy/crds")))
+        }),
         Client::new("critest", "", || {
             Ok(critest()?.pointed_at(Subject::Runtime(critest::images()?)))
         }),
