@@ -17,7 +17,7 @@ const FLOOD: usize = 450;
 const SOON: Duration = Duration::from_secs(1);
 
 /// A server whose users may do anything.
-async fn crowded(seats: u32) -> Running {
+pub(super) async fn crowded(seats: u32) -> Running {
     let cluster = Cluster::with_seats(seats).await;
     let binding = json!({"metadata": {"name": "all"},
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
@@ -28,7 +28,7 @@ async fn crowded(seats: u32) -> Running {
 }
 
 /// The administrator acts for somebody.
-fn asks(user: &str, path: &str) -> Request<Out> {
+pub(super) fn asks(user: &str, path: &str) -> Request<Out> {
     let request = Request::get(format!("https://localhost{path}")).header("host", "localhost");
     let request = match user {
         "" => request,
@@ -39,7 +39,7 @@ fn asks(user: &str, path: &str) -> Request<Out> {
         .expect("a request")
 }
 
-async fn answer(sender: &Sender, user: &str, path: &str) -> (u16, HeaderMap, String) {
+pub(super) async fn answer(sender: &Sender, user: &str, path: &str) -> (u16, HeaderMap, String) {
     let Sender::Two(sender) = sender else {
         panic!("HTTP/2 is expected");
     };
@@ -111,7 +111,7 @@ async fn a_flood_does_not_hold_up_who_is_quiet() {
 }
 
 /// A level without a seat of its own, in whose queue nothing waits, since there is none; and a schema that has `poor` use it.
-async fn narrow(running: &Running) -> (Reply, Reply) {
+pub(super) async fn narrow(running: &Running) -> (Reply, Reply) {
     let level = json!({"metadata": {"name": "narrow"}, "spec": {"type": "Limited", "limited": {
         "nominalConcurrencyShares": 0, "borrowingLimitPercent": 0, "limitResponse": {"type": "Reject"}}}});
     let schema = json!({"metadata": {"name": "narrow"}, "spec": {
