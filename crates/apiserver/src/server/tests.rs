@@ -14,6 +14,7 @@ mod eviction;
 mod floods;
 mod flow_control;
 mod goaway;
+mod hostile_hooks;
 mod numbers;
 mod protobuf;
 mod quotas;
