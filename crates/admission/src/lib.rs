@@ -31,6 +31,7 @@ mod limit_ranger;
 pub mod matching;
 mod mutating_admission_policy;
 mod namespace_lifecycle;
+mod node_declared_features;
 mod node_restriction;
 mod persistent_volume_claim_resize;
 mod pod_resize;
@@ -68,6 +69,7 @@ pub use default_toleration_seconds::DefaultTolerationSeconds;
 pub use limit_ranger::LimitRanger;
 pub use mutating_admission_policy::MutatingAdmissionPolicy;
 pub use namespace_lifecycle::NamespaceLifecycle;
+pub use node_declared_features::NodeDeclaredFeatureValidator;
 pub use node_restriction::NodeRestriction;
 pub use persistent_volume_claim_resize::PersistentVolumeClaimResize;
 pub use pod_resize::PodResizeValidator;
@@ -124,6 +126,7 @@ pub fn chain(
         Arc::new(CertificateSubjectRestriction),
         Arc::new(DefaultIngressClass::new(objects.clone())),
         Arc::new(PodTopologyLabels::new(objects.clone())),
+        Arc::new(NodeDeclaredFeatureValidator::new(objects.clone())),
         Arc::new(PodResizeValidator::new(objects.clone())),
         Arc::new(MutatingAdmissionPolicy::new(objects.clone(), authz.clone())),
         Arc::new(MutatingWebhooks::new(calls.clone())),

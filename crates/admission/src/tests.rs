@@ -80,6 +80,7 @@ fn the_chain_has_upstreams_order() {
             "CertificateSubjectRestriction",
             "DefaultIngressClass",
             "PodTopologyLabels",
+            "NodeDeclaredFeatureValidator",
             "PodResizeValidator",
             "MutatingAdmissionPolicy",
             "MutatingAdmissionWebhook",
