@@ -118,6 +118,8 @@ impl Reconciler for RootCaPublisher {
                 .await?;
         } else {
             api.create(&PostParams::default(), &map).await?;
+            // One that the informer never had brings no event when it goes.
+            return Err(Error::Again("the certificate is not seen yet"));
         }
         Ok(())
     }

@@ -75,9 +75,9 @@ impl Reconciler for ServiceAccountController {
         };
         let api: Api<ServiceAccount> = Api::namespaced(self.client.clone(), &key.name);
         match api.create(&PostParams::default(), &account).await {
-            Ok(_) => Ok(()),
-            Err(error) if errors::is_already_exists(&error) => Ok(()),
-            Err(error) => Err(error.into()),
+            Err(error) if !errors::is_already_exists(&error) => Err(error.into()),
+            // One that the informer never had brings no event when it goes.
+            _ => Err(Error::Again("the account is not seen yet")),
         }
     }
 }

@@ -227,7 +227,13 @@ impl Reconciler for ServiceAccountTokens {
             return Ok(());
         }
         if let Some(account) = self.account(&secret).await? {
-            return self.fill(&secret, &account).await;
+            self.fill(&secret, &account).await?;
+            let known = self.accounts.get(namespace, &account_of(&secret).name);
+            // One that the informer never had brings no event when it goes.
+            return match known.is_some_and(|known| is_of(&secret, &known)) {
+                true => Ok(()),
+                false => Err(Error::Again("the account is not seen yet")),
+            };
         }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         delete(&api, &secret.metadata, DeleteParams::default()).await?;

@@ -77,11 +77,13 @@ impl Reconciler for VolumeExpand {
         let Some(claim) = self.claims.get(&key.namespace, &key.name) else {
             return Ok(());
         };
-        let volume = self.volumes.get("", claim::volume_name(&claim));
-        if claim::requested(&claim) <= capacity(&claim)
-            || !volume.is_some_and(|volume| volume::is_of_claim(&volume, &claim))
-        {
+        if claim::requested(&claim) <= capacity(&claim) {
             return Ok(());
+        }
+        let volume = self.volumes.get("", claim::volume_name(&claim));
+        // The informer of volumes may be later than that of claims, and its event brings nothing here.
+        if !volume.is_some_and(|volume| volume::is_of_claim(&volume, &claim)) {
+            return Err(Error::Again("the claim's volume is not seen as its own"));
         }
         self.recorder
             .event(&claim.object_ref(&()), NORMAL, REASON, NOTE);
