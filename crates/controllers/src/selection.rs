@@ -283,6 +283,11 @@ impl Selection {
         self
     }
 
+    /// The names of those that run, as `--controllers` has them.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.enabled.iter().copied()
+    }
+
     pub(crate) fn start(&self, context: &Context) {
         for one in CONTROLLERS {
             if self.enabled.contains(&one.name) {

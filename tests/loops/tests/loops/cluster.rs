@@ -7,6 +7,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use knarr_apiserver::{Config, LocalService, Server};
 use knarr_auth::UserInfo;
+use knarr_auth::tokens::SecretTokens;
 use knarr_client::fake::{Faults, Rates};
 use knarr_client::throttle::Throttle;
 use knarr_client::{Clients, Informers};
@@ -53,7 +54,7 @@ pub struct Cluster {
     /// May do everything, and is always served.
     pub admin: Client,
     pub token: CancellationToken,
-    _server: Server,
+    server: Server,
     _dir: tempfile::TempDir,
 }
 
@@ -80,7 +81,7 @@ impl Cluster {
             }),
             faults,
             token: CancellationToken::new(),
-            _server: server,
+            server,
             _dir: dir,
         }
     }
@@ -131,6 +132,28 @@ impl Cluster {
         if let Err(wrong) = check().await {
             panic!("was right and is not any more: {wrong}");
         }
+    }
+
+    /// What components are told about this cluster.
+    pub fn config(&self, selection: knarr_controllers::Selection) -> knarr_controllers::Config {
+        let pki = self.server.pki();
+        let tokens = SecretTokens::new(pki.service_account_key()).expect("a key");
+        knarr_controllers::Config {
+            selection,
+            service_cidrs: vec!["10.43.0.0/16".parse().expect("a range")],
+            root_ca_pem: pki.ca_pem().to_owned(),
+            signer: Some(pki.signer()),
+            server_names: pki.server_names(),
+            token_signer: Some(Arc::new(tokens)),
+            service_lb: Some(Default::default()),
+            legacy_token_clean_up_period: Duration::from_secs(24 * 3600),
+            ..knarr_controllers::Config::default()
+        }
+    }
+
+    /// The server as this user sees it, without faults.
+    pub fn as_user(&self, user: UserInfo) -> LocalService {
+        self.server.client_service(user)
     }
 
     pub fn all<K>(&self) -> Api<K>

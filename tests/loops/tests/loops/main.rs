@@ -13,6 +13,7 @@ mod attachments;
 mod cluster;
 mod collector;
 mod controllers;
+mod crashes;
 mod daemons;
 mod jobs;
 mod migrations;
