@@ -20,8 +20,8 @@ use serde_json::{Map, Value};
 
 pub use self::{
     answer::decode_answer,
-    encode::{content, knows, list_meta, metadata_only, object},
-    envelope::{Envelope, body, watch_event},
+    encode::{body, knows, list_meta, metadata_only, object},
+    envelope::{Envelope, watch_event},
 };
 use self::{
     table::{Field, Type, find, message},

@@ -1,6 +1,5 @@
 //! The server: what it is made of, how it starts, serves and stops.
 
-mod absent;
 mod answer;
 mod assembly;
 pub mod audit;
@@ -22,6 +21,7 @@ mod maintenance;
 pub mod metrics;
 pub mod pages;
 pub mod peer;
+mod refusal;
 pub mod rotation;
 mod streams;
 mod token_use;

@@ -21,6 +21,7 @@ mod extender;
 mod framework;
 mod labels;
 pub mod metrics;
+mod node_features;
 mod nominated;
 mod outcome;
 mod plugins;

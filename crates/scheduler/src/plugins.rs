@@ -8,7 +8,7 @@ pub mod dynamic_resources;
 pub mod image_locality;
 pub mod inter_pod_affinity;
 pub mod node_affinity;
-pub mod node_declared_features;
+mod node_declared_features;
 mod node_name;
 mod node_ports;
 mod node_resources_balanced;

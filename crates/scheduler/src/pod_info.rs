@@ -9,7 +9,8 @@ use knarr_volumes::pod::{self, PodClaim};
 
 use crate::{
     labels::Labels,
-    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred, node_declared_features},
+    node_features,
+    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
     preempted,
     resources::{self, Resources},
 };
@@ -89,7 +90,7 @@ impl PodInfo {
             },
             node_features: match node_name {
                 Some(_) => Vec::new(),
-                None => node_declared_features::required(spec),
+                None => node_features::required(spec),
             },
             affinity: PodAffinity::of(pod).map(Box::new),
             started: started.map(|time| time.0),

@@ -18,8 +18,8 @@ use parking_lot::Mutex;
 use crate::{
     domains::{Domains, Labels},
     framework::Change,
+    node_features::declared,
     nominated::Nominated,
-    plugins::node_declared_features::declared,
     pod_info::PodInfo,
     resources::Resources,
     standing::Standing,

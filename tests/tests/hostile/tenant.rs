@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     neighbours::Neighbours,
-    support::{SOON, Shell, block_on, newest, step, step_async, with_running_cluster},
+    support::{Shell, block_on, newest, step, step_async, with_running_cluster},
 };
 
 const NAMESPACE: &str = "tenant";

@@ -136,7 +136,7 @@ pub const DEEP: &[(&str, usize, &str)] = &[
     ),
     (
         "crates/scheduler/src",
-        9,
+        7,
         "a simulation over the cycle over the framework, whose points are asked what plugins hold for a pod",
     ),
     (

@@ -7,6 +7,8 @@ use base64::{
     Engine, alphabet,
     engine::{GeneralPurpose, GeneralPurposeConfig},
 };
+use bytes::{BufMut, Bytes, BytesMut};
+use knarr_meta::object::str_at;
 use knarr_registry::cache::message::{Around, Message, Parts};
 use serde_json::{Map, Value};
 
@@ -84,6 +86,18 @@ pub fn content(api_version: &str, kind: &str, tree: &Value) -> Result<Vec<u8>, E
     let tree = tree.as_object().unwrap_or(&empty);
     write_fields(name, fields, tree, &mut out, 0)?;
     Ok(out)
+}
+
+/// A tree that says its type, as a whole body.
+pub fn body(tree: &Value) -> Result<Bytes, Error> {
+    let (api_version, kind) = (str_at(tree, &["apiVersion"]), str_at(tree, &["kind"]));
+    let content = content(api_version, kind, tree)?;
+    let envelope = Envelope::new(api_version, kind);
+    let mut out = BytesMut::with_capacity(envelope.size(content.len()));
+    envelope.open(&mut out, content.len());
+    out.put_slice(&content);
+    envelope.close(&mut out);
+    Ok(out.freeze())
 }
 
 /// The metadata of a list as the content of its message.

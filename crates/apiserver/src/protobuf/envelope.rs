@@ -1,11 +1,9 @@
 //! What messages are wrapped in on the wire: a body's type and length, and the events of a watch.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use knarr_meta::object;
 use knarr_registry::cache::message::{Around, put_varint, varint_size};
-use serde_json::Value;
 
-use super::{Error, MAGIC, content, wire};
+use super::{MAGIC, wire};
 
 /// `runtime.Unknown`'s field of the object's own bytes.
 const RAW_TAG: u8 = 2 << 3 | 2;
@@ -57,21 +55,6 @@ impl Envelope {
     pub fn close(&self, out: &mut BytesMut) {
         out.put_slice(TAIL);
     }
-}
-
-/// A tree that says its type, as a whole body.
-pub fn body(tree: &Value) -> Result<Bytes, Error> {
-    let (api_version, kind) = (
-        object::str_at(tree, &["apiVersion"]),
-        object::str_at(tree, &["kind"]),
-    );
-    let content = content(api_version, kind, tree)?;
-    let envelope = Envelope::new(api_version, kind);
-    let mut out = BytesMut::with_capacity(envelope.size(content.len()));
-    envelope.open(&mut out, content.len());
-    out.put_slice(&content);
-    envelope.close(&mut out);
-    Ok(out.freeze())
 }
 
 /// A frame of a watch: its length in four bytes, then a `WatchEvent`, which is in no envelope; its object, a whole body, is.

@@ -19,7 +19,7 @@ use knarr_states::Share;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{
-    absent, answer,
+    answer,
     audit::{self, Audit},
     connect, deadline,
     flow::{self, Asked, Flow},
@@ -28,13 +28,13 @@ use super::{
     metrics::{self, Labels},
     pages,
     peer::Peer,
+    refusal,
 };
 use crate::{
     aggregation::{self, Route, local::Local},
     body::Body,
     core::Core,
     kubelet::Stream,
-    negotiate::{self, Objects, Shapes},
     respond::{self, Answer},
     rest::{self, apply, ask::Ask},
 };
@@ -137,12 +137,8 @@ impl Wire<'_> {
         let headers = &self.decoded.headers;
         let (mut response, failure) = match answer {
             Ok(response) => (response, None),
-            Err(status) if absent::is_page(&status, self.core, info, served) => {
-                (absent::page(info), Some(status))
-            }
             Err(status) => {
-                let accepted = negotiate::of(&request, Shapes::None, Objects::BuiltIn);
-                let response = respond::error(&status, accepted.unwrap_or(respond::JSON));
+                let response = refusal::answer(&status, self.core, &request, served);
                 (response, Some(status))
             }
         };

@@ -1,4 +1,4 @@
-//! What is answered for a path that nothing serves.
+//! How refusals are answered, those of paths that nothing serves among them.
 //!
 //! Upstream has a Status for paths of the groups that are compiled in. All others fall through a chain of servers to one that answers
 //! with a page of plain text, which makes clients say what they asked for (`the server could not find the requested resource (get
@@ -6,21 +6,35 @@
 
 use http::{HeaderValue, Response, StatusCode, header};
 use knarr_api::{Served, built_in_kinds};
-use knarr_auth::request::RequestInfo;
+use knarr_auth::{request::RequestInfo, route::ApiRequest};
 use knarr_meta::status::Status;
 
-use crate::{body::Body, core::Core, respond};
+use crate::{
+    body::Body,
+    core::Core,
+    negotiate::{self, Objects, Shapes},
+    respond,
+};
 
 const PAGE: &str = "404 page not found\n";
 const DOCUMENTS: &str = "/openapi/v3/";
 
-/// Whether this refusal is answered with a page. `served` is the kind that the path is of, if there is one.
-pub fn is_page(
+/// The answer of a request that was refused. `served` is the kind that the path is of, if there is one.
+pub fn answer(
     status: &Status,
     core: &Core,
-    info: &RequestInfo<'_>,
+    request: &ApiRequest<'_>,
     served: Option<&Served>,
-) -> bool {
+) -> Response<Body> {
+    if is_page(status, core, &request.info, served) {
+        return page(&request.info);
+    }
+    let accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn);
+    respond::error(status, accepted.unwrap_or(respond::JSON))
+}
+
+/// Whether this refusal is answered with a page.
+fn is_page(status: &Status, core: &Core, info: &RequestInfo<'_>, served: Option<&Served>) -> bool {
     if status.code != 404 || *status != Status::path_not_found() {
         return false;
     }
@@ -45,7 +59,7 @@ fn is_built_in(path: &str) -> bool {
 }
 
 /// The page; there is nothing on that of a schema.
-pub fn page(info: &RequestInfo<'_>) -> Response<Body> {
+fn page(info: &RequestInfo<'_>) -> Response<Body> {
     if info.path.starts_with(DOCUMENTS) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::NOT_FOUND;
