@@ -120,7 +120,7 @@ impl Writer {
         if let Some(known) = self.known.get_mut(&key) {
             known.last = now;
             let first = known.event.series.is_none();
-            let series = known.event.series.get_or_insert_with(|| EventSeries {
+            let series = known.event.series.get_or_insert(EventSeries {
                 count: 1,
                 last_observed_time: MicroTime(message.at),
             });

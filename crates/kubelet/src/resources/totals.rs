@@ -93,6 +93,7 @@ fn is_of_pods(name: &str) -> bool {
     matches!(name, "cpu" | "memory") || name.starts_with("hugepages-")
 }
 
+#[expect(clippy::arithmetic_side_effects, reason = "quantities saturate")]
 fn add(totals: &mut Totals, more: &Totals) {
     for (name, amount) in more {
         match totals.get_mut(name) {

@@ -90,8 +90,8 @@ async fn try_checkpoint(
     if kill::find(&pod, container).is_none() {
         return Err(missing(&format!("container {container} does not exist")));
     }
-    let timeouts = pairs(query).into_iter().filter(|(key, _)| key == "timeout");
-    let timeout = match timeouts.last() {
+    let mut timeouts = pairs(query).into_iter().filter(|(key, _)| key == "timeout");
+    let timeout = match timeouts.next_back() {
         Some((_, seconds)) => seconds
             .parse()
             .map_err(|_| missing("cannot parse value of timeout parameter"))?,

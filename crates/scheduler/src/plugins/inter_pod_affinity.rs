@@ -106,7 +106,7 @@ fn keys<'t>(terms: impl IntoIterator<Item = &'t Term>) -> impl Iterator<Item = &
 impl State {
     fn new(required: Required, pod: &PodInfo, cluster: &Snapshot) -> Self {
         let rules = &cluster.standing.apart;
-        let nominated = cluster.nominated.all().flat_map(|other| apart_terms(other));
+        let nominated = cluster.nominated.all().flat_map(apart_terms);
         let mut existing_anti = Counts::by(keys(rules.terms().chain(nominated)), cluster);
         for (term, weights) in rules.about(pod, &required.namespace) {
             existing_anti.add_all(&term.topology_key, weights);
