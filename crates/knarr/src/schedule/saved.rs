@@ -4,20 +4,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use k8s_openapi::api::core::v1::Pod;
-use knarr_meta::{object, patch::MAX_DEPTH};
+use knarr_meta::object;
 use knarr_scheduler::{
     Config,
     simulation::{Object, Simulation},
 };
 use serde_json::{Value, json};
-use serde_saphyr::{budget, options};
 
 use super::has_ended;
 
 /// All files together.
 const BYTES_MAX: u64 = 1 << 30;
-/// What a document of YAML may have beyond what its length explains: aliases repeat.
-const SLACK: usize = 10_000;
 
 /// Objects of files.
 pub struct Saved(Vec<Value>);
@@ -44,6 +41,8 @@ impl Saved {
             };
             read().with_context(|| format!("cannot take a cluster from {shown}"))?;
         }
+        // Nodes come first: a pod counts on a node that is known.
+        objects.sort_by_key(|object| kind(object) != "Node");
         Ok(Self(objects))
     }
 
@@ -149,7 +148,7 @@ fn kind(object: &Value) -> &str {
     object::str_at(object, &["kind"])
 }
 
-/// Puts an object, or those of a list, to the others: nodes first, as a pod counts on a node that is known.
+/// Puts an object, or those of a list, to the others.
 fn take(document: Value, objects: &mut Vec<Value>) -> Result<()> {
     match document {
         Value::Null => Ok(()),
@@ -168,10 +167,7 @@ fn take(document: Value, objects: &mut Vec<Value>) -> Result<()> {
             Ok(())
         }
         object if object.is_object() && !kind(&object).is_empty() => {
-            match kind(&object) {
-                "Node" => objects.insert(0, object),
-                _ => objects.push(object),
-            }
+            objects.push(object);
             Ok(())
         }
         _ => bail!("what is in it is no object of Kubernetes"),
@@ -200,21 +196,11 @@ fn documents(text: &str) -> Result<Vec<Value>> {
 }
 
 fn yaml(text: &str) -> Result<Value> {
-    let limits = budget! {
-        max_reader_input_bytes: Some(text.len()),
-        max_depth: MAX_DEPTH,
-        max_nodes: text.len().saturating_add(SLACK),
-        max_events: text.len().saturating_mul(2).saturating_add(SLACK),
-        max_total_scalar_bytes: text.len().saturating_add(SLACK),
-    };
-    let options = options! { budget: limits, legacy_octal_numbers: true };
-    if text
-        .lines()
-        .all(|line| line.trim_start().starts_with('#') || line.trim().is_empty())
-    {
+    let says_nothing = |line: &str| line.trim().is_empty() || line.trim_start().starts_with('#');
+    if text.lines().all(says_nothing) {
         return Ok(Value::Null);
     }
-    Ok(serde_saphyr::from_str_with_options(text, options)?)
+    knarr_apiserver::yaml::parse(text.as_bytes()).map_err(anyhow::Error::msg)
 }
 
 #[cfg(test)]
