@@ -38,6 +38,33 @@ struct Message {
     at: Timestamp,
 }
 
+impl Message {
+    /// Something that happens now.
+    fn new(
+        regarding: &ObjectReference,
+        type_: &'static str,
+        reason: impl Into<String>,
+        action: impl Into<String>,
+        note: impl Into<String>,
+    ) -> Self {
+        Self {
+            regarding: regarding.clone(),
+            type_,
+            reason: reason.into(),
+            action: action.into(),
+            note: truncate(note.into()),
+            at: Timestamp::now(),
+        }
+    }
+
+    /// Has it written in its turn; one for which there is no room is dropped. Does not wait.
+    fn queue(self, sender: &mpsc::Sender<Message>) {
+        if let Err(error) = sender.try_send(self) {
+            tracing::debug!(%error, "dropping an event");
+        }
+    }
+}
+
 /// Records events of one component. Clones share the queue; the writer ends when the last clone is dropped.
 #[derive(Clone)]
 pub struct Recorder {
@@ -78,17 +105,7 @@ impl Recorder {
         action: impl Into<String>,
         note: impl Into<String>,
     ) {
-        let message = Message {
-            regarding: regarding.clone(),
-            type_,
-            reason: reason.into(),
-            action: action.into(),
-            note: truncate(note.into()),
-            at: Timestamp::now(),
-        };
-        if let Err(error) = self.sender.try_send(message) {
-            tracing::debug!(%error, "dropping an event");
-        }
+        Message::new(regarding, type_, reason, action, note).queue(&self.sender);
     }
 }
 

@@ -9,7 +9,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::{Event, EventSeries};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -19,7 +18,7 @@ use lru::LruCache;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 
-use super::{Message, QUEUE_EVENTS, WRITE_TIMEOUT, namespace_of, truncate};
+use super::{Message, QUEUE_EVENTS, WRITE_TIMEOUT, namespace_of};
 use crate::errors;
 
 /// How often a series is written that goes on (client-go `refreshTime`).
@@ -65,17 +64,7 @@ impl Recorder {
         action: impl Into<String>,
         note: impl Into<String>,
     ) {
-        let message = Message {
-            regarding: regarding.clone(),
-            type_,
-            reason: reason.into(),
-            action: action.into(),
-            note: truncate(note.into()),
-            at: Timestamp::now(),
-        };
-        if let Err(error) = self.sender.try_send(message) {
-            tracing::debug!(%error, "dropping an event");
-        }
+        Message::new(regarding, type_, reason, action, note).queue(&self.sender);
     }
 }
 
