@@ -21,6 +21,14 @@ const RETRY_MAX: Duration = Duration::from_secs(1000);
 /// Longest delay at all: whoever waits for something further away looks again then, and waits again.
 const DELAY_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
+/// What a key in the heap waits for.
+enum Waiting<T> {
+    /// Its delay.
+    Delay(T),
+    /// The end of its rest, until which it counts as being processed.
+    Rest(T),
+}
+
 struct State<T> {
     ready: VecDeque<T>,
     /// Wants processing: in `ready`, or added again while being processed.
@@ -30,7 +38,7 @@ struct State<T> {
     due: HashMap<T, Instant>,
     /// Ordered by time, then by arrival; the number finds the key in `delayed`.
     heap: BinaryHeap<Reverse<(Instant, u64)>>,
-    delayed: HashMap<u64, T>,
+    delayed: HashMap<u64, Waiting<T>>,
     sequence: u64,
     failures: HashMap<T, u32>,
     /// The first and the longest delay of a failing key.
@@ -180,16 +188,20 @@ impl<T: Clone + Eq + Hash> WorkQueue<T> {
 
     /// Gives `key` back; it is ready again if it was added meanwhile.
     pub fn done(&self, key: &T) {
-        let woken = {
-            let mut state = self.shared.state.lock();
-            state.processing.remove(key);
-            let again = state.dirty.contains(key);
-            if again {
-                state.ready.push_back(key.clone());
-            }
-            again
-        };
+        let woken = self.shared.state.lock().done(key);
         if woken {
+            self.shared.wake.notify_one();
+        }
+    }
+
+    /// [`Self::done`] after `rest`: whatever asks for the key until then asks once.
+    pub fn done_after(&self, key: &T, rest: Duration) {
+        if rest.is_zero() {
+            return self.done(key);
+        }
+        let at = Instant::now() + rest.min(DELAY_MAX);
+        let first = (self.shared.state.lock()).wait(Waiting::Rest(key.clone()), at);
+        if first {
             self.shared.wake.notify_one();
         }
     }
@@ -225,12 +237,27 @@ impl<T: Clone + Eq + Hash> State<T> {
         if self.shut_down || self.due.get(&key).is_some_and(|due| *due <= at) {
             return false;
         }
-        let first = self.heap.peek().is_none_or(|Reverse((due, _))| at < *due);
         self.due.insert(key.clone(), at);
+        self.wait(Waiting::Delay(key), at)
+    }
+
+    /// True when this is now the earliest of all that waits.
+    fn wait(&mut self, what: Waiting<T>, at: Instant) -> bool {
+        let first = self.heap.peek().is_none_or(|Reverse((due, _))| at < *due);
         self.sequence += 1;
         self.heap.push(Reverse((at, self.sequence)));
-        self.delayed.insert(self.sequence, key);
+        self.delayed.insert(self.sequence, what);
         first
+    }
+
+    /// True when a worker should be woken.
+    fn done(&mut self, key: &T) -> bool {
+        self.processing.remove(key);
+        let again = self.dirty.contains(key);
+        if again {
+            self.ready.push_back(key.clone());
+        }
+        again
     }
 
     fn release_due(&mut self, now: Instant) {
@@ -239,12 +266,15 @@ impl<T: Clone + Eq + Hash> State<T> {
                 return;
             }
             self.heap.pop();
-            let Some(key) = self.delayed.remove(&sequence) else {
-                continue;
-            };
-            if self.due.get(&key) == Some(&at) {
-                self.due.remove(&key);
-                self.add(key);
+            match self.delayed.remove(&sequence) {
+                Some(Waiting::Delay(key)) if self.due.get(&key) == Some(&at) => {
+                    self.due.remove(&key);
+                    self.add(key);
+                }
+                Some(Waiting::Rest(key)) => {
+                    self.done(&key);
+                }
+                _ => {}
             }
         }
     }

@@ -14,6 +14,7 @@
 mod attach_detach;
 mod bootstrap_signer;
 mod bootstrap_tokens;
+mod busy;
 mod certificates;
 mod claim_users;
 mod clusterrole_aggregation;

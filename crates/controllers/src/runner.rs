@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::Config;
+use crate::busy::{self, Timed};
 use crate::events::Recorder;
 use crate::gone::Gone;
 
@@ -179,9 +180,8 @@ pub(crate) fn synced<K: Object>(informer: &Informer<K>) -> Synced {
 
 async fn work<R: Reconciler>(controller: &R) {
     while let Some(key) = controller.queue().next().await {
-        // Boxed: most of some hundred workers wait, and hold nothing for what a reconciliation needs.
-        let reconciled = Box::pin(controller.reconcile(&key));
-        let result = timeout(RECONCILE_TIMEOUT, reconciled)
+        let mut reconciled = Timed::new(controller.reconcile(&key));
+        let result = timeout(RECONCILE_TIMEOUT, &mut reconciled)
             .await
             .unwrap_or_else(|_| {
                 Err(Error::Other(format!(
@@ -200,7 +200,9 @@ async fn work<R: Reconciler>(controller: &R) {
                 controller.queue().add_rate_limited(key.clone());
             }
         }
-        controller.queue().done(&key);
+        let rest = busy::rest(reconciled.busy());
+        drop(reconciled);
+        controller.queue().done_after(&key, rest);
     }
 }
 

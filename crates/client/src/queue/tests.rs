@@ -35,6 +35,29 @@ async fn a_key_in_work_is_not_handed_out_twice_and_not_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resting_key_is_not_handed_out_and_not_lost() {
+    let queue = WorkQueue::new();
+    let start = Instant::now();
+    queue.add("a");
+    queue.add("b");
+    assert_eq!(next(&queue).await, "a");
+    queue.add("a");
+    queue.done_after(&"a", Duration::from_secs(3));
+    queue.add("a");
+    queue.add_after("a", Duration::from_secs(1));
+    assert_eq!(next(&queue).await, "b", "others do not wait");
+    assert_eq!(start.elapsed().as_secs(), 0);
+    assert_eq!(next(&queue).await, "a");
+    assert_eq!(start.elapsed().as_secs(), 3);
+    queue.done_after(&"a", Duration::from_secs(3));
+    tokio::time::advance(Duration::from_secs(10)).await;
+    assert!(is_idle(&queue), "nobody asked while it rested");
+    queue.add("a");
+    assert_eq!(next(&queue).await, "a");
+    assert_eq!(start.elapsed().as_secs(), 13, "the rest is over");
+}
+
+#[tokio::test(start_paused = true)]
 async fn the_earliest_delay_counts() {
     let queue = WorkQueue::new();
     let start = Instant::now();
