@@ -10,6 +10,7 @@ pub mod entry;
 mod feed;
 pub mod filter;
 pub mod kept;
+mod layout;
 pub mod message;
 #[cfg(test)]
 mod model;

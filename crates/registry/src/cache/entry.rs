@@ -3,7 +3,7 @@
 //! Stored JSON has a fixed head, `{"kind":K,"apiVersion":V,"metadata":{`, so that the places are found without parsing and a
 //! list item (which carries no type, as upstream's) is a slice of the same bytes.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use knarr_api::Kind;
@@ -15,6 +15,7 @@ pub use super::message::put_decimal;
 use super::{
     cells::Cells,
     kept::Place,
+    layout::{Layout, METADATA},
     message::{Message, decimal_digits},
 };
 
@@ -41,10 +42,8 @@ pub struct Entry {
     pub stale: bool,
     /// What the store has it encrypted with: a write that changes nothing also stores anew what would be encrypted otherwise now.
     pub seal: Seal,
-    /// Where `"metadata":{` begins.
-    meta_at: u32,
-    /// Where the metadata object's closing brace is.
-    meta_end: u32,
+    /// Where its metadata is.
+    layout: Layout,
     pub labels: Labels,
     /// Values of the kind's selectable fields, in its order.
     pub fields: Box<[Box<str>]>,
@@ -63,8 +62,6 @@ pub struct Malformed {
     pub key: String,
     pub why: String,
 }
-
-const METADATA: &[u8] = b"\"metadata\":{";
 
 /// Encodes an object for the store: kind, apiVersion and metadata first, resourceVersion left out.
 pub fn encode(object: &Value) -> Bytes {
@@ -122,16 +119,16 @@ impl Entry {
             true => read(kind, json).map_err(malformed)?,
             false => (json, false),
         };
-        let (json, meta_at, meta_end) = match layout(&json, head(kind)) {
-            Some((at, end)) => (json, at, end),
+        let (json, layout) = match Layout::of(&json, head(kind)) {
+            Some(layout) => (json, layout),
             None => {
                 let tree: Value =
                     serde_json::from_slice(&json).map_err(|e| malformed(e.to_string()))?;
                 let json = encode(&tree);
                 stale = true;
-                let (at, end) = layout(&json, json.len().saturating_sub(METADATA.len()))
+                let layout = Layout::of(&json, json.len().saturating_sub(METADATA.len()))
                     .ok_or_else(|| malformed("no metadata".into()))?;
-                (json, at, end)
+                (json, layout)
             }
         };
         let mut entry = Entry {
@@ -139,8 +136,7 @@ impl Entry {
             revision,
             stale,
             seal: Seal::PLAIN,
-            meta_at: meta_at as u32,
-            meta_end: meta_end as u32,
+            layout,
             labels: Box::default(),
             fields: Box::default(),
             message: Place::default(),
@@ -163,8 +159,8 @@ impl Entry {
     /// A state that is about to be stored: `json` was just encoded from `tree`, of a kind that is stored as it is. `None` where it says
     /// another type than the kind's: such a one has to be read.
     pub fn of_tree(kind: &Kind, key: String, json: Bytes, tree: &Value) -> Option<Entry> {
-        layout(&json, head(kind))?;
-        let mut entry = Entry::bare(kind, key, 0, json);
+        let layout = Layout::of(&json, head(kind))?;
+        let mut entry = Entry::laid_out(key, 0, json, layout);
         let strings = tree
             .get("metadata")
             .and_then(|metadata| metadata.get("labels"))
@@ -180,15 +176,18 @@ impl Entry {
 
     /// A state just encoded by [`encode`], for an answer: without what selectors look at.
     pub fn bare(kind: &Kind, key: String, revision: u64, json: Bytes) -> Entry {
-        let (meta_at, meta_end) = layout(&json, head(kind)).unwrap_or_default();
+        let layout = Layout::of(&json, head(kind)).unwrap_or_default();
+        Entry::laid_out(key, revision, json, layout)
+    }
+
+    fn laid_out(key: String, revision: u64, json: Bytes, layout: Layout) -> Entry {
         Entry {
             key: key.into(),
             revision,
             json,
             stale: false,
             seal: Seal::PLAIN,
-            meta_at: meta_at as u32,
-            meta_end: meta_end as u32,
+            layout,
             labels: Box::default(),
             fields: Box::default(),
             message: Place::default(),
@@ -212,13 +211,20 @@ impl Entry {
 
     /// The metadata object's JSON, without resourceVersion.
     pub fn metadata(&self) -> &[u8] {
-        &self.json[self.meta_at as usize + METADATA.len() - 1..=self.meta_end as usize]
+        let from = self.layout.members().wrapping_sub(1);
+        self.json.get(from..=self.layout.end()).unwrap_or(b"{}")
     }
 
     /// What comes before the members of the metadata object, they, and what comes after.
     pub(super) fn around_metadata(&self) -> (&[u8], &[u8], &[u8]) {
-        let (at, end) = (self.splice(), self.meta_end as usize);
+        let (at, end) = (self.layout.members(), self.layout.end());
         (&self.json[..at], &self.json[at..end], &self.json[end..])
+    }
+
+    /// `managedFields` among those members, with a comma that belongs to them; empty if nowhere.
+    pub(super) fn managed_fields(&self) -> Range<usize> {
+        let (at, managed) = (self.layout.members(), self.layout.managed());
+        managed.start - at..managed.end - at
     }
 
     /// Parses the state; resourceVersion is set where there is one.
@@ -249,9 +255,9 @@ impl Entry {
 
     /// Appends the object with the resourceVersion `revision`.
     pub fn write_object(&self, out: &mut BytesMut, revision: u64) {
-        out.put_slice(&self.json[..self.splice()]);
+        out.put_slice(&self.json[..self.layout.members()]);
         self.write_version(out, revision);
-        out.put_slice(&self.json[self.splice()..]);
+        out.put_slice(&self.json[self.layout.members()..]);
     }
 
     /// Appends the object as a list item. Those of built-in kinds have no kind and apiVersion, as upstream's, and custom resources have:
@@ -263,23 +269,23 @@ impl Entry {
         out.put_u8(b'{');
         out.put_slice(METADATA);
         self.write_version(out, self.revision);
-        out.put_slice(&self.json[self.splice()..]);
+        out.put_slice(&self.json[self.layout.members()..]);
     }
 
     /// Exactly how many bytes [`Entry::write_item`] appends.
     pub fn item_size(&self, typed: bool) -> usize {
         let head = match typed {
-            true => self.splice(),
+            true => self.layout.members(),
             false => 1 + METADATA.len(),
         };
-        head + self.version_size() + self.json.len() - self.splice()
+        head + self.version_size() + self.json.len() - self.layout.members()
     }
 
     /// Appends the metadata object with the resourceVersion `revision`.
     pub fn write_metadata(&self, out: &mut BytesMut, revision: u64) {
         out.put_u8(b'{');
         self.write_version(out, revision);
-        out.put_slice(&self.json[self.splice()..=self.meta_end as usize]);
+        out.put_slice(&self.json[self.layout.members()..=self.layout.end()]);
     }
 
     /// Appends the object's PartialObjectMetadata of the version `api_version`.
@@ -296,10 +302,6 @@ impl Entry {
         PARTIAL_HEAD_BYTES + VERSION_FIELD_BYTES + self.metadata().len()
     }
 
-    fn splice(&self) -> usize {
-        self.meta_at as usize + METADATA.len()
-    }
-
     fn write_version(&self, out: &mut BytesMut, revision: u64) {
         if revision == 0 {
             return;
@@ -307,7 +309,7 @@ impl Entry {
         out.put_slice(b"\"resourceVersion\":\"");
         put_decimal(out, revision);
         out.put_u8(b'"');
-        if self.meta_end as usize != self.splice() {
+        if self.layout.end() != self.layout.members() {
             out.put_u8(b',');
         }
     }
@@ -350,41 +352,6 @@ fn head(kind: &Kind) -> usize {
         + kind.kind.len()
         + kind.group.len()
         + kind.version.len().max(stored)
-}
-
-/// Positions of `"metadata":{` and of its closing brace, if metadata comes within `head` bytes after kind and apiVersion.
-fn layout(json: &[u8], head: usize) -> Option<(usize, usize)> {
-    if !json.starts_with(b"{\"kind\":\"") || json.len() > u32::MAX as usize {
-        return None;
-    }
-    let window = &json[..json.len().min(head + METADATA.len())];
-    let at = window.windows(METADATA.len()).position(|w| w == METADATA)?;
-    if !json[..at].ends_with(b"\",") {
-        return None;
-    }
-    let end = closing_brace(json, at + METADATA.len() - 1)?;
-    Some((at, end))
-}
-
-/// Index of the brace that closes the one at `open`.
-fn closing_brace(json: &[u8], open: usize) -> Option<usize> {
-    let (mut depth, mut quoted, mut at) = (0usize, false, open);
-    while let Some(&byte) = json.get(at) {
-        match byte {
-            b'\\' if quoted => at += 1,
-            b'"' => quoted = !quoted,
-            b'{' if !quoted => depth += 1,
-            b'}' if !quoted => {
-                depth -= 1;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-        at += 1;
-    }
-    None
 }
 
 /// Values of the kind's selectable fields.

@@ -1,7 +1,7 @@
 //! States that informers of this process get as they are: no frame is encoded for them, and what they read is decoded once for all
 //! of them.
 
-use std::{ops::Range, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use knarr_meta::status::Status;
@@ -34,7 +34,7 @@ impl State for Entry {
             Form::Whole => out.extend_from_slice(head),
             Form::Metadata => out.extend_from_slice(PARTIAL_HEAD),
         }
-        let managed = managed_fields(members);
+        let managed = self.managed_fields();
         let (before, after) = (&members[..managed.start], &members[managed.end..]);
         if self.revision > 0 {
             out.extend_from_slice(b"\"resourceVersion\":\"");
@@ -58,66 +58,12 @@ impl State for Entry {
             Form::Whole => head.len() + tail.len(),
             Form::Metadata => PARTIAL_HEAD.len() + 2,
         };
-        around + VERSION_FIELD_BYTES + members.len() - managed_fields(members).len()
+        around + VERSION_FIELD_BYTES + members.len() - self.managed_fields().len()
     }
 
     fn memo(&self) -> &Memo {
         &self.memo
     }
-}
-
-/// Where `managedFields` stand among the members of a metadata object, with a comma that belongs to them; empty if nowhere.
-fn managed_fields(members: &[u8]) -> Range<usize> {
-    const NAME: &[u8] = b"\"managedFields\":[";
-    let Some(start) = find(members, NAME) else {
-        return 0..0;
-    };
-    let Some(end) = array_end(members, start + NAME.len() - 1) else {
-        return 0..0;
-    };
-    match (members.get(end), start) {
-        (Some(b','), _) => start..end + 1,
-        (_, 0) => start..end,
-        _ => start - 1..end,
-    }
-}
-
-/// Where the member `name` of the outermost object begins. Names of other objects' members, and texts, may read alike.
-fn find(members: &[u8], name: &[u8]) -> Option<usize> {
-    let (mut depth, mut quoted, mut at) = (0usize, false, 0);
-    while let Some(&byte) = members.get(at) {
-        match byte {
-            b'"' if !quoted && depth == 0 && members[at..].starts_with(name) => return Some(at),
-            b'\\' if quoted => at += 1,
-            b'"' => quoted = !quoted,
-            b'{' | b'[' if !quoted => depth += 1,
-            b'}' | b']' if !quoted => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        at += 1;
-    }
-    None
-}
-
-/// One past the bracket that closes the one at `open`.
-fn array_end(json: &[u8], open: usize) -> Option<usize> {
-    let (mut depth, mut quoted, mut at) = (0usize, false, open);
-    while let Some(&byte) = json.get(at) {
-        at += 1;
-        match byte {
-            b'\\' if quoted => at += 1,
-            b'"' => quoted = !quoted,
-            b'[' if !quoted => depth += 1,
-            b']' if !quoted => {
-                depth = depth.checked_sub(1)?;
-                if depth == 0 {
-                    return Some(at);
-                }
-            }
-            _ => {}
-        }
-    }
-    None
 }
 
 /// Collects changes.
