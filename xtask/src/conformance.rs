@@ -4,6 +4,8 @@
 //! a processor and buys a limit a spec, a log a spec and progress: a spec that hangs is ended and nobody waits for it. Specs
 //! that must be alone (`[Serial]`) come after the others. What the record knows to pass and does not is run once more.
 //!
+//! With `--feature` it is the specs of one feature that is no part of conformance (`[Feature:HPA]`), with a record of their own.
+//!
 //! With `--ours` or `--theirs` one part of the cluster is the other side's ([`exchange`]): what its own side passes is what it has to
 //! pass, and what was seen is kept in a record of its own.
 //!
@@ -32,7 +34,7 @@ use self::{
     cluster::Target,
     report::{Summary, Tried},
     run::Suite,
-    spec::{Choice, Spec},
+    spec::{Choice, Feature, Spec},
 };
 use crate::{
     go::{self, Program},
@@ -71,6 +73,9 @@ pub struct Args {
     /// Beyond conformance: every spec that needs no cloud, no special feature of the cluster and disturbs nobody.
     #[arg(long)]
     wider: bool,
+    /// The specs of a feature that conformance leaves out, with a record of their own: HPA
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["wider", "upstream", "ours", "theirs", "page"])]
+    feature: Option<Feature>,
     /// Only specs that the record says pass within ten seconds, as a change is checked with.
     #[arg(long)]
     fast: bool,
@@ -119,16 +124,19 @@ pub fn run(args: &Args) -> Result<()> {
     if args.page {
         return write_page();
     }
-    let base = record_path(args.upstream || args.ours.is_some());
+    let base = match &args.feature {
+        Some(_) => args.record_path(),
+        None => record_path(args.upstream || args.ours.is_some()),
+    };
     let record = Record::load(&base)?;
     let e2e = step("building the suite (the first time takes minutes)", || {
         go::build(&[KUBECTL])?;
         go::build_tests(E2E)
     })?;
-    let listed = if args.wider {
-        spec::all(&e2e)?
-    } else {
-        spec::conformance(&e2e)?
+    let listed = match &args.feature {
+        Some(feature) => spec::of_feature(&e2e, feature)?,
+        None if args.wider => spec::all(&e2e)?,
+        None => spec::conformance(&e2e)?,
     };
     let choice = Choice {
         sigs: &args.sig,
@@ -212,6 +220,9 @@ impl Args {
     /// The record of what is run: the side's own, or that of an exchanged part.
     fn record_path(&self) -> PathBuf {
         let parts = workspace().join("docs/parts");
+        if let Some(feature) = &self.feature {
+            return workspace().join(format!("docs/features/{}.tsv", feature.file_name()));
+        }
         match (self.ours, self.theirs) {
             (Some(part), _) => parts.join(format!("ours-{}.tsv", part.name())),
             (None, Some(part)) => parts.join(format!("theirs-{}.tsv", part.name())),

@@ -1,6 +1,6 @@
 //! The suite's specs, and which of them a run is about.
 
-use std::{path::Path, process::Command, time::Duration};
+use std::{path::Path, process::Command, str::FromStr, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use knarr_testkit::run as run_program;
@@ -101,6 +101,53 @@ pub fn all(e2e: &Path) -> Result<Vec<Spec>> {
     if specs.is_empty() {
         bail!("the suite lists no specs");
     }
+    Ok(specs)
+}
+
+/// A feature by the name that the suite's labels have: `HPA` of `[Feature:HPA]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Feature(String);
+
+impl FromStr for Feature {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        // It is part of a file's name.
+        ensure!(
+            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric()),
+            "a feature's name has letters and digits only: HPA"
+        );
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl Feature {
+    /// The name as a file's.
+    pub fn file_name(&self) -> String {
+        self.0.to_ascii_lowercase()
+    }
+
+    fn is_of(&self, spec: &str) -> bool {
+        spec.contains(&format!("[Feature:{}]", self.0))
+    }
+}
+
+/// Every spec of a feature, whatever else it wants.
+pub fn of_feature(e2e: &Path, feature: &Feature) -> Result<Vec<Spec>> {
+    let mut command = Command::new(e2e);
+    command.arg("-list-tests");
+    let text = run_program(command, LIST_DEADLINE)?.success()?;
+    let specs: Vec<Spec> = names(&text)
+        .filter(|name| feature.is_of(name))
+        .map(|name| Spec {
+            name: name.to_owned(),
+        })
+        .collect();
+    ensure!(
+        !specs.is_empty(),
+        "the suite has no spec of the feature {}; names are written as in its labels ([Feature:HPA])",
+        feature.0
+    );
     Ok(specs)
 }
 

@@ -77,3 +77,17 @@ fn flags_choose_specs() {
     };
     assert!(mistyped.check(&all()).is_err());
 }
+
+#[test]
+fn a_feature_has_its_specs() {
+    let feature: Feature = "HPA".parse().unwrap();
+    assert!(feature.is_of("[sig-autoscaling] [Feature:HPA] Horizontal pod autoscaling [Slow]"));
+    assert!(
+        !feature.is_of("[sig-autoscaling] [Feature:HPAScaleToZero] Horizontal pod autoscaling")
+    );
+    assert!(!feature.is_of(POD));
+    assert_eq!(feature.file_name(), "hpa");
+    for wrong in ["", "../HPA", "H P A"] {
+        assert!(wrong.parse::<Feature>().is_err(), "{wrong:?}");
+    }
+}
