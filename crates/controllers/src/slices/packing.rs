@@ -48,7 +48,6 @@ impl Changes {
             let Some(mut slice) = create.pop() else {
                 return true;
             };
-            slice.metadata.generate_name = None;
             slice.metadata.name = old.metadata.name.clone();
             slice.metadata.resource_version = old.metadata.resource_version.clone();
             update.push(slice);

@@ -161,6 +161,10 @@ fn a_placeholder_stays_and_becomes_the_first_slice() {
             .as_deref(),
         Some("7")
     );
+    assert_eq!(
+        filled.changes.update[0].metadata.generate_name.as_deref(),
+        Some("web-")
+    );
 }
 
 #[test]
