@@ -33,6 +33,7 @@ struct Message {
     regarding: ObjectReference,
     type_: &'static str,
     reason: String,
+    /// Empty where the first events API is written, which knows none.
     action: String,
     note: String,
     at: Timestamp,
@@ -96,16 +97,18 @@ impl Recorder {
         Self { sender }
     }
 
-    /// Queues an event about `regarding`; `type_` is [`NORMAL`] or [`WARNING`]. Does not wait. `action` may be empty.
+    /// Queues an event about `regarding`; `type_` is [`NORMAL`] or [`WARNING`]. Does not wait.
+    ///
+    /// Upstream records through the first events API, which has no `action`, but for the scheduler and the proxy ([`series`]): without
+    /// the argument nobody can fill it in.
     pub fn event(
         &self,
         regarding: &ObjectReference,
         type_: &'static str,
         reason: impl Into<String>,
-        action: impl Into<String>,
         note: impl Into<String>,
     ) {
-        Message::new(regarding, type_, reason, action, note).queue(&self.sender);
+        Message::new(regarding, type_, reason, "", note).queue(&self.sender);
     }
 }
 
@@ -194,7 +197,6 @@ impl Writer {
             involved_object: message.regarding.clone(),
             type_: Some(message.type_.to_owned()),
             reason: Some(message.reason.clone()),
-            action: Some(message.action.clone()).filter(|action| !action.is_empty()),
             message: Some(observed.note),
             count: Some(observed.count),
             first_timestamp: Some(Time(observed.first)),

@@ -315,7 +315,7 @@ impl Peers {
                 self.config.node_name
             );
             self.recorder
-                .event(&regarding, events::WARNING, "NodeNotReachable", "", note);
+                .event(&regarding, events::WARNING, "NodeNotReachable", note);
         }
         for healed in made.told.difference(&refused) {
             debug!(node = healed.node, reason = healed.reason, "no longer so");

@@ -1,7 +1,4 @@
-//! Events of controllers: core/v1 ones, which have no action.
-//!
-//! Upstream's controllers record through the first events API, which knows no `action`; the scheduler and the proxy use the second one.
-//! A recorder without that argument cannot fill the field in.
+//! Events of controllers, which are of no node.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use knarr_client::events;
@@ -25,7 +22,7 @@ impl Recorder {
         reason: impl Into<String>,
         note: impl Into<String>,
     ) {
-        self.0.event(regarding, type_, reason, "", note);
+        self.0.event(regarding, type_, reason, note);
     }
 }
 

@@ -100,7 +100,7 @@ impl Publisher {
     }
 
     fn warn(&self, about: &ObjectReference, reason: &'static str, problem: &str) {
-        self.recorder.event(about, WARNING, reason, "", problem);
+        self.recorder.event(about, WARNING, reason, problem);
     }
 
     /// Writes statuses, for as long as it is let.

@@ -24,7 +24,7 @@ impl Events {
         note: impl Into<String>,
     ) {
         self.recorder
-            .event(&reference(pod, None), type_, reason, "", note);
+            .event(&reference(pod, None), type_, reason, note);
     }
 
     /// About one of its containers.
@@ -38,7 +38,7 @@ impl Events {
     ) {
         let path = field_path(pod, container);
         self.recorder
-            .event(&reference(pod, Some(path)), type_, reason, "", note);
+            .event(&reference(pod, Some(path)), type_, reason, note);
     }
 
     /// About the node. Until it is known who it is, its name stands where the uid would be, by which `kubectl describe` finds it, too.
@@ -61,7 +61,7 @@ impl Events {
             uid: Some(uid.unwrap_or_else(|| name.to_owned())),
             ..Default::default()
         };
-        self.recorder.event(&node, type_, reason, "", note);
+        self.recorder.event(&node, type_, reason, note);
     }
 }
 

@@ -203,7 +203,7 @@ impl Provisioner {
         note: String,
     ) {
         let about = about.object_ref(&());
-        self.recorder.event(&about, kind, reason, reason, note);
+        self.recorder.event(&about, kind, reason, note);
     }
 
     async fn serve_claim(&self, namespace: &str, name: &str) -> Result<(), Error> {

@@ -359,9 +359,8 @@ impl NetworkPolicies {
             ..ObjectReference::default()
         };
         let note = format!("The kernel refused changes of network policies: {error}");
-        let action = "Enforcing";
         self.recorder
-            .event(&node, WARNING, "NetworkPolicyNotEnforced", action, note);
+            .event(&node, WARNING, "NetworkPolicyNotEnforced", note);
     }
 
     fn complain(&self, planner: &mut Planner) {
@@ -380,13 +379,8 @@ impl NetworkPolicies {
                 uid: Some(policy.uid.clone()),
                 ..ObjectReference::default()
             };
-            self.recorder.event(
-                &reference,
-                WARNING,
-                "NetworkPolicyLimited",
-                "Enforcing",
-                note,
-            );
+            self.recorder
+                .event(&reference, WARNING, "NetworkPolicyLimited", note);
         }
     }
 }

@@ -15,7 +15,7 @@ fn pod() -> ObjectReference {
 async fn repeats_raise_the_count_of_one_event() {
     let (client, mut server) = fake::client();
     let recorder = Recorder::new(client, "kubelet", "n1");
-    recorder.event(&pod(), NORMAL, "Started", "", "Started container");
+    recorder.event(&pod(), NORMAL, "Started", "Started container");
     let created = server.next().await;
     assert_eq!(
         (created.method.as_str(), created.uri.as_str()),
@@ -45,9 +45,9 @@ async fn repeats_raise_the_count_of_one_event() {
         )
     );
     assert_eq!(body["involvedObject"]["uid"], "u1");
-    assert!(body.get("action").is_none(), "an empty action is none");
+    assert!(body.get("action").is_none(), "the first API has no action");
     created.answer(201, &body);
-    recorder.event(&pod(), NORMAL, "Started", "", "Started container");
+    recorder.event(&pod(), NORMAL, "Started", "Started container");
     let patched = server.next().await;
     assert_eq!(patched.method, "PATCH");
     assert!(patched.uri.contains(&name), "{}", patched.uri);
@@ -79,7 +79,7 @@ async fn what_is_combined_does_not_say_who_reports_it() {
     let recorder = Recorder::new(client, "replicaset-controller", "");
     for attempt in 1..=10 {
         let note = format!("attempt {attempt}");
-        recorder.event(&pod(), WARNING, "FailedCreate", "", note);
+        recorder.event(&pod(), WARNING, "FailedCreate", note);
         let created = server.next().await;
         let body = created.body.clone();
         created.answer(201, &body);

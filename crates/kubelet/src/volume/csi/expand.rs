@@ -260,7 +260,7 @@ fn tell(
     events.pod(target.pod, kind, reason, note);
     events
         .recorder
-        .event(&claim.object_ref(&()), kind, reason, "", note);
+        .event(&claim.object_ref(&()), kind, reason, note);
 }
 
 #[cfg(test)]
