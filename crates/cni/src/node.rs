@@ -189,6 +189,10 @@ async fn make(network: &NodeNetwork, kernel: &mut impl Kernel) -> Result<(), Err
 
 /// Removes what [`prepare`] made for a cluster but forwarding, which others may rely on.
 pub async fn teardown(instance: &InstanceId, dns_listen: DnsListen) -> Result<(), Error> {
+    // The table is what makes it safe that they take packets of 127.0.0.1.
+    for link in routes::to_peers(instance).await? {
+        trust::no_loopback(&link).map_err(|error| Error::Pods(error.into()))?;
+    }
     let mut gone = Transaction::new();
     for table in tables(Family::BOTH, &table(instance)) {
         gone.remove_table(&table);

@@ -16,6 +16,7 @@
 
 mod claims;
 mod fence;
+mod loopback;
 mod overlay;
 mod plan;
 mod routes;
@@ -48,11 +49,12 @@ use tracing::{debug, info, warn};
 use self::{
     claims::{Claim, Claims, Ground, Refusal},
     fence::Fence,
+    loopback::Loopback,
     overlay::Device,
     plan::{Seen, Wanted},
     watch::{Changes, Ours},
 };
-use crate::{InstanceId, node, rtnl};
+use crate::{InstanceId, node, rtnl, trust};
 
 const COMPONENT: &str = "knarr-network";
 /// Changes rarely come alone.
@@ -92,6 +94,8 @@ enum Error {
     Netlink(#[from] rtnl::Error),
     #[error(transparent)]
     Nft(#[from] knarr_nft::Error),
+    #[error(transparent)]
+    Link(#[from] trust::Error),
     #[error("the kernel took too long")]
     TimedOut(#[from] tokio::time::error::Elapsed),
 }
@@ -109,6 +113,7 @@ pub struct Peers {
 struct Made {
     claims: Claims,
     fence: Option<Fence>,
+    loopback: Loopback,
     overlay: Option<u32>,
     told: BTreeSet<Refusal>,
     routes: usize,
@@ -228,6 +233,8 @@ impl Peers {
             made.fence = Some(fence);
         }
         made.overlay = self.device(&handle, &wanted).await?;
+        let links = made.fence.iter().flat_map(|fence| fence.links(Family::Ip));
+        made.loopback.sync(links)?;
         let mut outcome = Ok(());
         if let (Some(index), Some(overlay)) = (made.overlay, &wanted.overlay) {
             outcome = overlay::entries(&handle, index, overlay).await;

@@ -28,11 +28,16 @@ pub(crate) fn nothing(link: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// Lets the node's own programs reach pods by ports of 127.0.0.1: without it the kernel refuses to send from there by a real
-/// link, and to take the answers. For this link only, unlike kube-proxy, which lets every link do so; what must not come in
+/// Lets the node's own programs reach pods behind a link by ports of 127.0.0.1: without it the kernel refuses to send from there by a
+/// real link, and to take the answers. For this link only, unlike kube-proxy, which lets every link do so; what must not come in
 /// by it is dropped by the node's table.
 pub(crate) fn loopback(link: &str) -> Result<(), Error> {
     set("ipv4", link, "route_localnet", ON)
+}
+
+/// Takes that back, of a link that may be gone.
+pub(crate) fn no_loopback(link: &str) -> Result<(), Error> {
+    or_missing(set("ipv4", link, "route_localnet", OFF))
 }
 
 /// Has a link speak IPv6, whatever links do by default, or not: a pod without an address of it has no business with it, and the node's

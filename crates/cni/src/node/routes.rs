@@ -4,7 +4,10 @@
 //! without a default route; pod addresses that no pod has are unreachable at once. For IPv4 the loopback link will do for the former.
 //! For IPv6 the kernel takes no route to others by it: a bridge without ports stands in, which no packet leaves by.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use futures::TryStreamExt;
 use knarr_meta::prefix::Prefix;
@@ -74,19 +77,49 @@ async fn services_link(handle: &Handle, instance: &InstanceId) -> Result<u32, Er
 /// Removes all routes of a cluster.
 pub(super) async fn remove(instance: &InstanceId) -> Result<(), Error> {
     let handle = connect()?;
-    let metric = RouteAttribute::Priority(instance.route_metric());
     for family in Family::BOTH {
-        let mut listed = Box::pin(handle.route().get(query(family)).execute());
-        let mut ours = Vec::new();
-        while let Some(route) = listed.try_next().await.map_err(Error::Route)? {
-            if route.attributes.contains(&metric) {
-                ours.push(route);
-            }
-        }
-        for route in ours {
+        for route in ours(&handle, instance, family).await? {
             let removed = handle.route().del(route).execute().await;
             rtnl::or_gone(removed).map_err(Error::Route)?;
         }
     }
     Ok(())
+}
+
+/// The links by which a cluster's IPv4 routes lead to other nodes.
+pub(super) async fn to_peers(instance: &InstanceId) -> Result<BTreeSet<String>, Error> {
+    let handle = connect()?;
+    let mut by = BTreeSet::new();
+    for route in ours(&handle, instance, Family::Ip).await? {
+        let attributes = &route.attributes;
+        let is_to_peer = |a: &RouteAttribute| matches!(a, RouteAttribute::Gateway(_));
+        if attributes.iter().any(is_to_peer) {
+            by.extend(attributes.iter().find_map(|a| match a {
+                RouteAttribute::Oif(index) => Some(*index),
+                _ => None,
+            }));
+        }
+    }
+    let links = rtnl::links(&handle).await?;
+    let leading = links
+        .iter()
+        .filter(|link| by.contains(&link.header.index))
+        .map(|link| rtnl::name(link).to_owned());
+    Ok(leading.collect())
+}
+
+async fn ours(
+    handle: &Handle,
+    instance: &InstanceId,
+    family: Family,
+) -> Result<Vec<RouteMessage>, Error> {
+    let metric = RouteAttribute::Priority(instance.route_metric());
+    let mut listed = Box::pin(handle.route().get(query(family)).execute());
+    let mut ours = Vec::new();
+    while let Some(route) = listed.try_next().await.map_err(Error::Route)? {
+        if route.attributes.contains(&metric) {
+            ours.push(route);
+        }
+    }
+    Ok(ours)
 }

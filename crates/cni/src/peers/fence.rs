@@ -50,6 +50,13 @@ impl Fence {
         }
     }
 
+    /// The links that lead to pods of a family.
+    pub fn links(&self, family: Family) -> impl Iterator<Item = &str> {
+        let has = move |ranges: &Vec<Prefix>| !of_family(family, ranges.iter().copied()).is_empty();
+        let links = self.links.iter().filter(move |(_, ranges)| has(ranges));
+        links.map(|(name, _)| name.as_str())
+    }
+
     /// Makes the chains of one family's table anew that [`node::prepare`] leaves to us; a table that is not there yet comes to be.
     pub fn transaction(&self, table: &Table) -> Transaction {
         let mut made = Transaction::new();

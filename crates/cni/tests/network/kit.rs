@@ -99,7 +99,7 @@ impl Machine {
     }
 }
 
-/// Links, addresses, routes and rules of a namespace.
+/// Links, addresses, routes, rules, and whether links take packets of 127.0.0.1, of a namespace.
 pub fn state(namespace: &Path) -> String {
     let all = [
         "ip -oneline -brief link",
@@ -108,6 +108,7 @@ pub fn state(namespace: &Path) -> String {
         "ip -4 route show table main",
         "ip -6 route show table main",
         "nft list ruleset",
+        "grep -r . /proc/sys/net/ipv4/conf --include=route_localnet",
     ]
     .map(|line| run(namespace, line))
     .join("");

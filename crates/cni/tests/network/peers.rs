@@ -1,6 +1,9 @@
 //! The ways between nodes.
 
-use std::{net::IpAddr, path::PathBuf};
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+};
 
 use k8s_openapi::api::core::v1::NodeAddress;
 use knarr_cni::{InstanceId, local, peers::Reach};
@@ -135,6 +138,11 @@ fn pods_reach_pods(family: usize) {
                 from.overlay_address()
             };
             assert_eq!(source, expected, "{} to {}", from.name, to.name);
+            // From 127.0.0.1, as connections to node ports of it come to be.
+            if family == 0 {
+                let own = (from.path.as_path(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+                assert_eq!(deliver(own, to.pod(), 8), expected, "{}", from.name);
+            }
             // The node takes it for its peer's.
             let source = deliver(from.pod(), to.own(), 8);
             assert_eq!(source, from.address);
@@ -368,6 +376,10 @@ fn one_machine(family: usize) {
         for to in all.iter().filter(|to| to.name != from.name) {
             assert_eq!(deliver(from.pod(), to.pod(), 1400), from.pod_address());
             assert_eq!(deliver(from.own(), to.pod(), 8), from.address);
+            if family == 0 {
+                let own = (from.path.as_path(), IpAddr::V4(Ipv4Addr::LOCALHOST));
+                assert_eq!(deliver(own, to.pod(), 8), from.address);
+            }
             assert_eq!(deliver(from.pod(), to.own(), 8), from.address);
         }
     }

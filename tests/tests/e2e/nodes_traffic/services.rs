@@ -14,14 +14,14 @@ use crate::support::{SOON, Shell, field, newest};
 /// A pod keeps its address on its way to pods, but not on its way through a port of a node, and never on its way to itself through a
 /// Service. A Service that keeps its clients' addresses is served by its own node alone, but for clients of the cluster.
 const SEEN: &str = "
-           pod  web  inner    port@1 port@2 port@3 local@1 local@2 local@3 balancer balancer-local external
-    p1     p1   p1   silent   n1     n2     n3     p1      n1      silent  n1       p1             n1
-    p2     p2   n2   n2       n1     n2     n3     silent  n2      silent  n2       n2             n2
-    p3     p3   p3   silent   n1     n2     n3     silent  n3      p3      n3       p3             n3
-    h1     n1   n1   silent   n1     n2     n3     n1      n1      silent  n1       n1             n1
-    h2     n2   n2   n2       n1     n2     n3     silent  n2      silent  n2       n2             n2
-    h3     n3   n3   silent   n1     n2     n3     silent  n3      n3      n3       n3             n3
-    client -    -    -        n1     -      -      silent  -       -       n1       silent         n1
+           pod  web  inner    port@1 port@2 port@3 port@localhost local@1 local@2 local@3 balancer balancer-local external
+    p1     p1   p1   silent   n1     n2     n3     -              p1      n1      silent  n1       p1             n1
+    p2     p2   n2   n2       n1     n2     n3     -              silent  n2      silent  n2       n2             n2
+    p3     p3   p3   silent   n1     n2     n3     -              silent  n3      p3      n3       p3             n3
+    h1     n1   n1   silent   n1     n2     n3     n1             n1      n1      silent  n1       n1             n1
+    h2     n2   n2   n2       n1     n2     n3     n2             silent  n2      silent  n2       n2             n2
+    h3     n3   n3   silent   n1     n2     n3     n3             silent  n3      n3      n3       n3             n3
+    client -    -    -        n1     -      -      -              silent  -       -       n1       silent         n1
 ";
 
 /// Longest wait for an answer that is another one, on a machine that is busy.
@@ -68,6 +68,7 @@ fn target_address(site: &Site<'_>, from: &str, target: &str) -> Result<String> {
     let node = match (from, node) {
         ("client", "1") => knarr_testkit::NODE_IP,
         (_, "") => "",
+        (_, "localhost") => "127.0.0.1",
         (_, node) => site.address(&format!("n{node}"))?,
     };
     Ok(match kind {
