@@ -81,7 +81,7 @@ pub fn run(command: &SnapshotCommand) -> Result<()> {
     let data_dir = &command.data_dir;
     match &command.action {
         SnapshotAction::Save { output } => save_command(data_dir, output.as_deref()),
-        SnapshotAction::Restore { file } => restore(data_dir, file),
+        SnapshotAction::Restore { file } => restore(data_dir, &named(data_dir, file)),
         SnapshotAction::Ls => list(data_dir),
     }
 }
@@ -147,6 +147,15 @@ fn told(file: &Path, copied: &Copied) -> String {
         copied.revision,
         size(copied.bytes)
     )
+}
+
+/// The file that is meant: a name that the list shows is below the folder of copies, unless there is such a file here.
+fn named(data_dir: &Path, file: &Path) -> PathBuf {
+    let listed = data_dir.join(FOLDER).join(file);
+    match file.components().count() == 1 && !file.exists() && listed.exists() {
+        true => listed,
+        false => file.to_owned(),
+    }
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
@@ -296,6 +305,22 @@ mod tests {
         // Nor while somebody has it.
         let _instance = Instance::acquire(&data_dir).expect("a lock");
         assert!(restore(&data_dir, &file).is_err());
+    }
+
+    #[test]
+    fn a_copy_is_named_as_it_is_listed() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let folder = dir.path().join(FOLDER);
+        fs::create_dir(&folder).expect("a directory");
+        fs::write(folder.join("a.snapshot"), "x").expect("a file");
+        let check = |file: &str, expected: &Path| {
+            assert_eq!(named(dir.path(), Path::new(file)), expected, "{file}");
+        };
+        check("a.snapshot", &folder.join("a.snapshot"));
+        // Paths, and what is not there, are as they were written.
+        for path in ["./a.snapshot", "b.snapshot", "../a.snapshot", "/a.snapshot"] {
+            check(path, Path::new(path));
+        }
     }
 
     #[test]

@@ -26,6 +26,7 @@ pub enum SnapshotAction {
     },
     /// Put a copy in the store's place, once it is checked; the cluster must not run, and its store is kept beside
     Restore {
+        /// The copy: a path, or a name that `knarr snapshot ls` shows
         #[arg(value_name = "FILE")]
         file: PathBuf,
     },
