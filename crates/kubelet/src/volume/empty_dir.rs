@@ -1,4 +1,6 @@
-//! `emptyDir` volumes: a directory, or memory, for the pod's life.
+//! `emptyDir` volumes: a directory, memory or huge pages, for the pod's life.
+
+mod huge_pages;
 
 use std::{
     fs, io,
@@ -24,8 +26,15 @@ impl VolumeType for EmptyDir {
         let (place, fs_group) = (path.clone(), target.fs_group());
         let most = resources::pod_limits(target.pod).memory;
         let size = memory_size(&source, most, target.ctx.machine.memory_bytes);
-        let made = blocking(move || make(&place, &source, size, fs_group)).await;
         let error = |message| Error::set_up(&target.volume.name, message);
+        let medium = source.medium.as_deref().unwrap_or_default();
+        let medium = match huge_pages::page_size(medium, target.pod) {
+            Ok(Some(page_size)) => Medium::HugePages { page_size },
+            Ok(None) if medium == "Memory" => Medium::Memory { size },
+            Ok(None) => Medium::Disk,
+            Err(wrong) => return Some(Err(error(wrong.to_string()))),
+        };
+        let made = blocking(move || make(&place, medium, fs_group)).await;
         Some(made.map(|()| MountedVolume::writable(path)).map_err(error))
     }
 }
@@ -43,22 +52,29 @@ fn memory_size(source: &EmptyDirVolumeSource, most: Option<i64>, node: i64) -> O
     sizes.into_iter().flatten().filter(|size| *size > 0).min()
 }
 
-fn make(
-    path: &Path,
-    source: &EmptyDirVolumeSource,
-    size: Option<i64>,
-    fs_group: Option<i64>,
-) -> io::Result<()> {
+/// What a volume is on; sizes in bytes.
+#[derive(Clone, Copy)]
+enum Medium {
+    Disk,
+    Memory { size: Option<i64> },
+    HugePages { page_size: i64 },
+}
+
+fn make(path: &Path, medium: Medium, fs_group: Option<i64>) -> io::Result<()> {
     let fresh = !path.exists();
     fs::create_dir_all(path)?;
-    // A tmpfs has the mode that the kernel gives its root; upstream leaves it.
-    let mode = if source.medium.as_deref() == Some("Memory") && !mount::is_mount(path)? {
-        mount::tmpfs(path, size)?;
-        0o1777
-    } else if fresh {
-        0o777
-    } else {
-        return Ok(());
+    // What is mounted has the mode that the kernel gives its root; upstream leaves it.
+    let mode = match medium {
+        Medium::Memory { size } if !mount::is_mount(path)? => {
+            mount::tmpfs(path, size)?;
+            0o1777
+        }
+        Medium::HugePages { page_size } if !mount::is_mount(path)? => {
+            mount::huge_pages(path, page_size)?;
+            0o755
+        }
+        _ if fresh => 0o777,
+        _ => return Ok(()),
     };
     fs::set_permissions(path, fs::Permissions::from_mode(mode))?;
     match fs_group {
@@ -78,16 +94,21 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return eprintln!("skipped: mounting needs root");
         }
-        for (medium, wanted) in [("Memory", 0o1777), ("", 0o777)] {
+        for (medium, wanted) in [
+            (Medium::Memory { size: None }, 0o1777),
+            (Medium::Disk, 0o777),
+            (Medium::HugePages { page_size: 2 << 20 }, 0o755),
+        ] {
+            let known = fs::read_to_string("/proc/filesystems").unwrap();
+            if matches!(medium, Medium::HugePages { .. }) && !known.contains("hugetlbfs") {
+                eprintln!("not tested: huge pages, which this kernel has not");
+                continue;
+            }
             let dir = tempfile::tempdir().unwrap();
             let path = dir.path().join("volume");
-            let source = EmptyDirVolumeSource {
-                medium: Some(medium.to_owned()),
-                ..Default::default()
-            };
-            make(&path, &source, None, None).unwrap();
+            make(&path, medium, None).unwrap();
             let mode = fs::metadata(&path).unwrap().permissions().mode() & 0o7777;
-            assert_eq!(mode, wanted, "{medium}: {mode:o}");
+            assert_eq!(mode, wanted, "{mode:o}");
             mount::unmount_below(dir.path()).unwrap();
         }
     }

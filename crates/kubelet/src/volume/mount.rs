@@ -31,6 +31,20 @@ pub(crate) fn tmpfs(path: &Path, size: Option<i64>) -> io::Result<()> {
     Ok(())
 }
 
+/// Mounts a file system of huge pages of `page_size` bytes.
+pub(crate) fn huge_pages(path: &Path, page_size: i64) -> io::Result<()> {
+    let options = format!("pagesize={page_size}");
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    mount(
+        Some("nodev"),
+        path,
+        Some("hugetlbfs"),
+        flags,
+        Some(options.as_str()),
+    )?;
+    Ok(())
+}
+
 /// Binds `source` onto `target`.
 pub(crate) fn bind(source: &Path, target: &Path) -> io::Result<()> {
     mount(
