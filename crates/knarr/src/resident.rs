@@ -3,7 +3,9 @@
 //! A start runs code that an idle cluster never runs again, and each page of it that is touched maps its 15 neighbours too: of 49 MB of
 //! mapped code a cluster at rest uses 10. The kernel takes back code that a process has mapped last of all, so that other programs of a
 //! small machine make room for what nobody runs. So all of it is unmapped from time to time; what still runs is mapped again at its next
-//! use, from the page cache, without a read of the disk.
+//! use, from the page cache, without a read of the disk, and after the start without its neighbours ([`alone`]).
+
+mod alone;
 
 use std::{
     convert::Infallible, ffi::c_void, fs, io, ops::Range, os::unix::fs::MetadataExt, ptr::NonNull,
@@ -19,23 +21,30 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Unmaps again and again what can be mapped again.
 pub async fn keep_small() -> Infallible {
-    let mut wait = FIRST;
+    tokio::time::sleep(FIRST).await;
+    // Kept for as long as the process lives: with it the neighbours would come back.
+    let alone = mapped().and_then(|ranges| alone::Alone::new(&ranges));
+    if let Err(error) = &alone {
+        debug!(%error, "the program's pages are mapped with their neighbours");
+    }
     loop {
-        tokio::time::sleep(wait).await;
-        wait = EVERY;
         if let Err(error) = unmap() {
             debug!(%error, "the program's code stays mapped");
         }
+        tokio::time::sleep(EVERY).await;
     }
 }
 
 fn unmap() -> io::Result<()> {
+    mapped()?.into_iter().try_for_each(forget)
+}
+
+/// The addresses of this program whose pages are as they are in its file.
+fn mapped() -> io::Result<Vec<Range<usize>>> {
     let program = fs::metadata("/proc/self/exe")?.ino();
     let maps = fs::read_to_string("/proc/self/maps")?;
-    for range in maps.lines().filter_map(|line| as_in_file(line, program)) {
-        forget(range)?;
-    }
-    Ok(())
+    let lines = maps.lines();
+    Ok(lines.filter_map(|line| as_in_file(line, program)).collect())
 }
 
 /// The addresses of a line of `/proc/PID/maps` (proc(5)) whose pages are those of the file with this inode: its code, and the constants
