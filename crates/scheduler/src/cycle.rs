@@ -104,7 +104,9 @@ impl Cycle {
             Err(until) => return Step::Wait(until),
         };
         let plugins = profiles.of(&attempt.info);
-        if let Some(rejectors) = plugins.pre_enqueue(&attempt.info) {
+        if let Err((filter, _)) = plugins.pre_enqueue(&attempt.info) {
+            let mut rejectors = Rejectors::default();
+            rejectors.insert(filter);
             state.queue.not_ready(&attempt, rejectors, Instant::now());
             return Step::Again;
         }

@@ -18,7 +18,10 @@ pub use profiles::{Parts, Plugins, Profiles};
 pub use reserve::{PreBind, Reservation, Reserve};
 
 use crate::{
-    plugins::{dynamic_resources, image_locality, inter_pod_affinity, pod_topology_spread},
+    plugins::{
+        dynamic_resources, image_locality, inter_pod_affinity, pod_topology_spread,
+        volume_restrictions,
+    },
     pod_info::PodInfo,
     snapshot::{NodeInfo, Snapshot},
 };
@@ -74,6 +77,7 @@ pub struct CycleState {
     pub spread: Option<pod_topology_spread::State>,
     pub affinity: Option<inter_pod_affinity::State>,
     pub devices: Option<Arc<dynamic_resources::State>>,
+    pub exclusive_claims: Option<volume_restrictions::State>,
 }
 
 /// Rules nodes out.

@@ -19,7 +19,7 @@ pub mod pod_topology_spread;
 mod scoring;
 mod taint_toleration;
 pub mod volume_binding;
-mod volume_restrictions;
+pub mod volume_restrictions;
 mod volume_zone;
 
 use std::sync::Arc;
@@ -144,7 +144,11 @@ fn parts(args: &Args, sources: &Sources, volumes: &Arc<VolumeBinding>) -> Parts 
         sources.classes.clone(),
         sources.csi.clone(),
     );
-    let zones = VolumeZone::new(sources.claims.clone(), sources.volumes.clone());
+    let zones = VolumeZone::new(
+        sources.claims.clone(),
+        sources.volumes.clone(),
+        sources.classes.clone(),
+    );
     let devices = DynamicResources::new(sources.devices.clone());
     Parts {
         filters: vec![

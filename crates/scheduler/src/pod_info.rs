@@ -10,7 +10,9 @@ use knarr_volumes::pod::{self, PodClaim};
 use crate::{
     labels::Labels,
     node_features,
-    plugins::{inter_pod_affinity::PodAffinity, node_affinity::Preferred},
+    plugins::{
+        inter_pod_affinity::PodAffinity, node_affinity::Preferred, volume_restrictions::disks::Disk,
+    },
     preempted,
     resources::{self, Resources},
 };
@@ -34,6 +36,8 @@ pub struct PodInfo {
     pub host_ports: Vec<HostPort>,
     /// The claims of its volumes.
     pub claims: Vec<PodClaim>,
+    /// Disks that it names itself.
+    pub disks: Vec<Disk>,
     /// Rules about nodes, where it has any and has no node yet.
     rules: Option<Box<NodeRules>>,
     /// The features that it asks of a node, where it has none yet.
@@ -84,6 +88,7 @@ impl PodInfo {
             score_requests: resources::pod_requests_for_score(pod),
             host_ports: HostPort::of(spec),
             claims: pod::claims(pod).collect(),
+            disks: Disk::all(spec),
             rules: match node_name {
                 Some(_) => None,
                 None => NodeRules::of(spec).map(Box::new),
@@ -134,9 +139,13 @@ impl PodInfo {
 
     /// Not bound, not going away, and past its scheduling gates.
     pub fn wants_node(&self) -> bool {
+        self.node_name.is_none() && !self.is_ending && self.gates().next().is_none()
+    }
+
+    /// What has to be removed from it before it is tried.
+    pub fn gates(&self) -> impl Iterator<Item = &str> {
         let gates = self.spec().and_then(|spec| spec.scheduling_gates.as_ref());
-        let gated = gates.is_some_and(|gates| !gates.is_empty());
-        self.node_name.is_none() && !self.is_ending && !gated
+        gates.into_iter().flatten().map(|gate| gate.name.as_str())
     }
 
     pub fn tolerations(&self) -> &[Toleration] {

@@ -199,6 +199,13 @@ impl Simulation {
     /// Does with the pod what the scheduler does, up to what it writes.
     pub fn schedule(&mut self, pod: Pod) -> Placement {
         let pod = Arc::new(PodInfo::new(&Arc::new(pod)));
+        if let Some((_, message)) = self.held_back(&pod) {
+            return Placement::Waits {
+                message,
+                nominated: None,
+                victims: Vec::new(),
+            };
+        }
         let (plugins, snapshot) = (self.profiles.of(&pod), &self.state.snapshot);
         match cycle::feasible(plugins, snapshot, &pod, &mut self.state.next_node) {
             Ok(nodes) => {
@@ -213,6 +220,19 @@ impl Simulation {
             }
             Err(rejection) => self.fail(&pod, &rejection),
         }
+    }
+
+    /// Which plugin says that the pod is not to be tried yet, and why.
+    fn held_back(&self, pod: &PodInfo) -> Option<(&'static str, String)> {
+        let gates: Vec<_> = pod.gates().collect();
+        if !gates.is_empty() {
+            let gates = gates.join(" ");
+            let why = format!("waiting for scheduling gates: [{gates}]");
+            return Some(("SchedulingGates", why));
+        }
+        let plugins = self.profiles.of(pod);
+        let (filter, why) = plugins.pre_enqueue(pod).err()?;
+        Some((plugins.filters[filter].name(), why.into_owned()))
     }
 
     /// The devices that the pod gets are nobody else's from now on.
@@ -247,6 +267,10 @@ impl Simulation {
             everywhere: None,
             nodes: Vec::new(),
         };
+        if let Some(held) = self.held_back(&pod) {
+            explanation.everywhere = Some(held);
+            return explanation;
+        }
         let prepared = match plugins.pre_filter(&pod, snapshot) {
             Ok(prepared) => prepared,
             Err((filter, why)) => {

@@ -19,7 +19,8 @@ pub enum Place<'n> {
 }
 
 /// The volume that a claim gets: one that is reserved for it, else the smallest that is large enough, of those with the fewest
-/// access modes. `taken` tells which are promised to others.
+/// access modes. On a node only volumes of the claim's class are looked at, whoever they are reserved for, and their access modes
+/// do not rank them. `taken` tells which are promised to others.
 pub fn find(
     wanting: &PersistentVolumeClaim,
     volumes: &[Arc<PersistentVolume>],
@@ -39,13 +40,22 @@ pub fn find(
         Place::On(node) => volume::is_usable_on(candidate, node),
         Place::Any | Place::Undecided => true,
     };
+    let on_node = matches!(place, Place::On(_));
+    let rank = |candidate| rank(candidate, on_node);
     let mut best: Option<&Arc<PersistentVolume>> = None;
     for candidate in volumes {
-        if taken(candidate) || !fits(candidate, wanting) || !usable(candidate) {
+        if taken(candidate) || !fits(candidate, wanting) {
+            continue;
+        }
+        let of_class = volume::class(candidate) == claim::class(wanting);
+        let has_modes = has_modes(candidate, wanting);
+        let seen = if on_node { of_class } else { has_modes };
+        if !seen {
             continue;
         }
         if volume::is_of_claim(candidate, wanting) {
-            return Some(candidate.clone());
+            // One that the node cannot use is not replaced by another.
+            return usable(candidate).then(|| candidate.clone());
         }
         let free =
             volume::claim_reference(candidate).is_none() && volume::phase(candidate) == "Available";
@@ -53,7 +63,7 @@ pub fn find(
         if undecided || !free || !selector.matches_option(candidate.metadata.labels.as_ref()) {
             continue;
         }
-        if volume::class(candidate) != claim::class(wanting) {
+        if !of_class || !has_modes || !usable(candidate) {
             continue;
         }
         if best.is_none_or(|best| rank(candidate) < rank(best)) {
@@ -68,7 +78,6 @@ fn fits(candidate: &PersistentVolume, wanting: &PersistentVolumeClaim) -> bool {
     candidate.metadata.deletion_timestamp.is_none()
         && volume::volume_mode(candidate) == claim::volume_mode(wanting)
         && volume::attributes_class(candidate) == claim::attributes_class(wanting)
-        && has_modes(candidate, wanting)
         && volume::capacity(candidate) >= claim::requested(wanting)
 }
 
@@ -81,8 +90,11 @@ fn has_modes(candidate: &PersistentVolume, wanting: &PersistentVolumeClaim) -> b
 
 /// The least is taken: nothing is given away that a greedier claim may need. Names decide among equals, so that all who look
 /// find the same.
-fn rank(volume: &PersistentVolume) -> (usize, knarr_meta::Quantity, &str) {
-    let modes = volume::access_modes(volume).len();
+fn rank(volume: &PersistentVolume, on_node: bool) -> (usize, knarr_meta::Quantity, &str) {
+    let modes = match on_node {
+        true => 0,
+        false => volume::access_modes(volume).len(),
+    };
     (modes, volume::capacity(volume), volume::name(volume))
 }
 

@@ -22,10 +22,13 @@ use crate::{cases::Cases, schema::Types};
 /// Questions of each kind.
 const QUESTIONS: usize = 2_000;
 
+/// Set where Go has to be there, so that the comparison is not left out unnoticed.
+const NEED_GO: &str = "KNARR_NEED_GO";
+
 /// The program that answers as upstream does; `None` on a machine without Go, where nothing of upstream's runs.
 ///
 /// # Errors
-/// It cannot be built although there is Go.
+/// It cannot be built although there is Go, or Go has to be there and is not.
 fn upstream() -> Result<Option<Command>> {
     let places = [
         "/usr/local/go/bin",
@@ -38,6 +41,8 @@ fn upstream() -> Result<Option<Command>> {
         .map(|folder| folder.join("go"))
         .find(|go| go.is_file());
     let Some(go) = go else {
+        let needed = std::env::var_os(NEED_GO).is_some();
+        ensure!(!needed, "there is no Go, and {NEED_GO} says that there has to be");
         return Ok(None);
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/upstream/apply");

@@ -188,13 +188,13 @@ impl Plugins {
         self.of(rejectors).any(|f| f.devices_help(pod, event))
     }
 
-    /// Runs PreEnqueue: the filter that says a pod is not to be tried yet.
-    pub fn pre_enqueue(&self, pod: &PodInfo) -> Option<Rejectors> {
-        let mut filters = self.filters.iter();
-        let place = filters.position(|filter| filter.pre_enqueue(pod).is_err())?;
-        let mut rejectors = Rejectors::default();
-        rejectors.insert(place);
-        Some(rejectors)
+    /// Runs PreEnqueue: whether a pod is to be tried at all yet.
+    ///
+    /// # Errors
+    /// The filter that says no, and why.
+    pub fn pre_enqueue(&self, pod: &PodInfo) -> Result<(), (usize, Reason)> {
+        let mut filters = self.filters.iter().enumerate();
+        filters.try_for_each(|(index, filter)| filter.pre_enqueue(pod).map_err(|why| (index, why)))
     }
 
     /// Runs Reserve: takes what the pod needs besides room on the node.

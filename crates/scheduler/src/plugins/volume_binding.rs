@@ -48,7 +48,7 @@ const NO_VOLUME: &str = "node(s) unavailable due to one or more pvc(s) bound to 
 struct Needs {
     /// They have volumes.
     bound: Vec<Arc<PersistentVolumeClaim>>,
-    /// They wait for this pod, the smallest first.
+    /// They wait for this pod.
     delayed: Vec<Arc<PersistentVolumeClaim>>,
 }
 
@@ -113,7 +113,6 @@ impl VolumeBinding {
         if immediate {
             return Err(UNBOUND_IMMEDIATE.to_owned());
         }
-        needs.delayed.sort_by_key(|claim| claim::requested(claim));
         Ok(needs)
     }
 
@@ -164,29 +163,32 @@ impl VolumeBinding {
             return Ok(Vec::new());
         }
         let name = node.metadata.name.as_deref().unwrap_or_default();
+        let selected = |wanting: &PersistentVolumeClaim| claim::selected_node(wanting).is_some();
+        let (mut made, mut open): (Vec<_>, Vec<_>) = delayed.iter().partition(|w| selected(w));
+        // A provisioner is at work for them, on the node that was selected.
+        if made
+            .iter()
+            .any(|wanting| claim::selected_node(wanting) != Some(name))
+        {
+            return Err(BIND_CONFLICT);
+        }
+        // The smallest first, so that each gets the smallest that is enough.
+        open.sort_by_key(|wanting| claim::requested(wanting));
         let volumes = self.volumes.list();
         let mut chosen = HashSet::new();
         let mut bindings = Vec::with_capacity(delayed.len());
-        for wanting in delayed {
-            if let Some(selected) = claim::selected_node(wanting) {
-                // Its provisioner is at work there.
-                if selected != name {
-                    return Err(BIND_CONFLICT);
-                }
-                bindings.push(Binding::Provisioned(wanting.clone()));
-                continue;
-            }
-            let found = self.find(wanting, &volumes, node, &chosen);
-            match found {
+        for wanting in open {
+            match self.find(wanting, &volumes, node, &chosen) {
                 Some(found) => {
                     chosen.insert(volume::name(&found).to_owned());
                     bindings.push(Binding::Static(found, wanting.clone()));
                 }
-                None => {
-                    self.can_provision(wanting, node)?;
-                    bindings.push(Binding::Provisioned(wanting.clone()));
-                }
+                None => made.push(wanting),
             }
+        }
+        for wanting in made {
+            self.can_provision(wanting, node)?;
+            bindings.push(Binding::Provisioned(wanting.clone()));
         }
         Ok(bindings)
     }
@@ -314,23 +316,16 @@ impl Filter for Arc<VolumeBinding> {
         let Some(node) = node.node.as_deref() else {
             return Err(Refusal::unresolvable(NODE_CONFLICT));
         };
-        let (mut missing, mut elsewhere) = (false, false);
-        for claim in &needs.bound {
+        // The first claim whose volume cannot be had says why; others are not looked at.
+        let unusable = needs.bound.iter().find_map(|claim| {
             match self.volumes.get("", claim::volume_name(claim)) {
-                None => missing = true,
-                Some(volume) => elsewhere |= !volume::is_usable_on(&volume, node),
+                None => Some(NO_VOLUME),
+                Some(volume) => (!volume::is_usable_on(&volume, node)).then_some(NODE_CONFLICT),
             }
-        }
+        });
         let unbindable = self.bindings(&needs.delayed, node).err();
-        let reasons: Vec<Reason> = [
-            (NODE_CONFLICT, elsewhere),
-            (BIND_CONFLICT, unbindable == Some(BIND_CONFLICT)),
-            (NO_ROOM, unbindable == Some(NO_ROOM)),
-            (NO_VOLUME, missing),
-        ]
-        .into_iter()
-        .filter_map(|(why, applies)| applies.then_some(why.into()))
-        .collect();
+        let reasons = [unusable, unbindable].into_iter().flatten();
+        let reasons: Vec<Reason> = reasons.map(Reason::from).collect();
         match reasons.is_empty() {
             true => Ok(()),
             false => Err(Refusal {

@@ -1,7 +1,10 @@
 //! VolumeZone: labels of a volume that name zones and regions rule out nodes of others. Volumes of today say it by their node
 //! affinity; these labels are what older ones have.
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::{
+    core::v1::{PersistentVolume, PersistentVolumeClaim},
+    storage::v1::StorageClass,
+};
 use knarr_client::Informer;
 use knarr_volumes::claim;
 
@@ -35,6 +38,7 @@ const LABELS: [(&str, &str); 4] = [
 pub struct VolumeZone {
     claims: Informer<PersistentVolumeClaim>,
     volumes: Informer<PersistentVolume>,
+    classes: Informer<StorageClass>,
 }
 
 /// Where a volume is.
@@ -49,16 +53,47 @@ impl VolumeZone {
     pub fn new(
         claims: Informer<PersistentVolumeClaim>,
         volumes: Informer<PersistentVolume>,
+        classes: Informer<StorageClass>,
     ) -> Self {
-        Self { claims, volumes }
+        Self {
+            claims,
+            volumes,
+            classes,
+        }
     }
 
-    /// Where the volumes are that the pod's claims have.
-    fn places(&self, pod: &PodInfo) -> Vec<Place> {
-        let named = pod.claims.iter().filter(|used| !used.ephemeral);
-        let claims = named.filter_map(|used| self.claims.get(&pod.namespace, &used.name));
-        let volumes = claims.filter_map(|claim| self.volumes.get("", claim::volume_name(&claim)));
-        volumes.flat_map(|volume| places_of(&volume)).collect()
+    /// Where the volumes are that the pod's claims have; why one will have none.
+    fn places(&self, pod: &PodInfo) -> Result<Vec<Place>, String> {
+        let mut places = Vec::new();
+        for used in pod.claims.iter().filter(|used| !used.ephemeral) {
+            let claim = self.claims.get(&pod.namespace, &used.name);
+            let claim = claim
+                .ok_or_else(|| format!("persistentvolumeclaim \"{}\" not found", used.name))?;
+            let name = claim::volume_name(&claim);
+            if name.is_empty() {
+                self.will_be_bound(&claim)?;
+                continue;
+            }
+            let volume = self.volumes.get("", name);
+            let volume = volume.ok_or_else(|| format!("persistentvolume \"{name}\" not found"))?;
+            places.extend(places_of(&volume));
+        }
+        Ok(places)
+    }
+
+    /// Whether a claim without a volume gets one when its pod has a node.
+    fn will_be_bound(&self, claim: &PersistentVolumeClaim) -> Result<(), String> {
+        let name = claim::class(claim);
+        if name.is_empty() {
+            return Err("PersistentVolumeClaim had no pv name and storageClass name".to_owned());
+        }
+        let class = self.classes.get("", name);
+        let class =
+            class.ok_or_else(|| format!("storageclass.storage.k8s.io \"{name}\" not found"))?;
+        match claim::waits_for_consumer(&class) {
+            true => Ok(()),
+            false => Err("PersistentVolume had no name".to_owned()),
+        }
     }
 }
 
@@ -92,8 +127,7 @@ impl Filter for VolumeZone {
         _: &Snapshot,
         _: &mut CycleState,
     ) -> Result<PreFilter, Reason> {
-        let everywhere = pod.claims.is_empty() || self.places(pod).is_empty();
-        Ok(match everywhere {
+        Ok(match self.places(pod)?.is_empty() {
             true => PreFilter::Skip,
             false => PreFilter::All,
         })
@@ -108,7 +142,8 @@ impl Filter for VolumeZone {
             let zone = node.label(place.label).or_else(|| node.label(place.today));
             zone.is_some_and(|zone| place.values.iter().any(|value| value == zone))
         };
-        match self.places(pod).iter().all(there) {
+        let places = self.places(pod).map_err(Refusal::unresolvable)?;
+        match places.iter().all(there) {
             true => Ok(()),
             false => Err(Refusal::unresolvable(CONFLICT)),
         }

@@ -1,5 +1,8 @@
 //! Generates clusters, each with a pod to place. All objects are such as validation lets through.
 
+mod profiles;
+mod volumes;
+
 use std::collections::HashSet;
 
 use fastrand::Rng;
@@ -14,6 +17,8 @@ const EFFECTS: [&str; 3] = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
 /// With their sizes in MiB, which are the same on every node.
 const IMAGES: [(&str, i64); 3] = [("web:1", 730), ("db:1", 90), ("cache:latest", 1200)];
 const MEBIBYTE: i64 = 1024 * 1024;
+/// The name of the second profile of clusters that have their own.
+const OTHER: &str = "other";
 
 /// Two pods never have the same port of a node.
 fn give_up_ports(pod: &mut Value, node: &str, taken: &mut HashSet<(String, i64)>) {
@@ -57,8 +62,50 @@ impl Cases {
     /// A question for upstream's scheduler.
     pub fn next(&mut self) -> Value {
         self.count = 0;
-        let nodes = self.random.usize(1..=8);
+        let nodes = match self.chance(5) {
+            true => self.random.usize(9..=40),
+            false => self.random.usize(1..=8),
+        };
         let mut objects: Vec<Value> = (0..nodes).map(|index| self.node(index)).collect();
+        self.surroundings(&mut objects);
+        let mut placed = self.placed();
+        let mut storage = self.chance(25).then(|| {
+            let namespace = placed["metadata"]["namespace"].as_str();
+            let known = NAMESPACES.into_iter().find(|name| Some(*name) == namespace);
+            self.storage(nodes, known.unwrap_or_default())
+        });
+        // Whole clusters of pods that ask for much, and of such that ask for little.
+        let crowd = self.random.usize(..=nodes * 4);
+        let mut taken = HashSet::new();
+        for _ in 0..crowd {
+            let node = format!("n{}", self.random.usize(..nodes));
+            let mut pod = self.running(&node);
+            give_up_ports(&mut pod, &node, &mut taken);
+            if let Some(storage) = &mut storage {
+                self.use_storage(&mut pod, storage);
+            }
+            objects.push(pod);
+        }
+        if let Some(storage) = storage {
+            self.want_storage(&mut placed, &storage);
+            objects.extend(storage.objects);
+        }
+        if self.chance(15) {
+            let node = format!("n{}", self.random.usize(..nodes));
+            objects.push(self.nominated(&node));
+        }
+        let mut config = String::new();
+        if self.chance(20) {
+            config = self.config();
+            if self.chance(50) {
+                placed["spec"]["schedulerName"] = json!(OTHER);
+            }
+        }
+        json!({"config": config, "objects": objects, "pod": placed})
+    }
+
+    /// What is neither a node nor a pod.
+    fn surroundings(&mut self, objects: &mut Vec<Value>) {
         for (name, team) in [("default", "a"), ("red", "a"), ("blue", "b")] {
             objects.push(json!({
                 "apiVersion": "v1", "kind": "Namespace",
@@ -81,20 +128,6 @@ impl Cases {
                 "status": {"disruptionsAllowed": self.random.i32(0..3), "currentHealthy": 0, "desiredHealthy": 0, "expectedPods": 0},
             }));
         }
-        // Whole clusters of pods that ask for much, and of such that ask for little.
-        let crowd = self.random.usize(..=nodes * 4);
-        let mut taken = HashSet::new();
-        for _ in 0..crowd {
-            let node = format!("n{}", self.random.usize(..nodes));
-            let mut pod = self.running(&node);
-            give_up_ports(&mut pod, &node, &mut taken);
-            objects.push(pod);
-        }
-        if self.chance(15) {
-            let node = format!("n{}", self.random.usize(..nodes));
-            objects.push(self.nominated(&node));
-        }
-        json!({"objects": objects, "pod": self.placed()})
     }
 
     fn node(&mut self, index: usize) -> Value {
@@ -259,6 +292,9 @@ impl Cases {
         pod["spec"]["priority"] = json!(self.one(&[0, 0, 5, 10, 20]));
         if self.chance(8) {
             pod["spec"]["preemptionPolicy"] = json!("Never");
+        }
+        if self.chance(3) {
+            pod["spec"]["schedulingGates"] = json!([{"name": "example.com/a"}, {"name": "b"}]);
         }
         if self.chance(8) {
             let codes = json!({"operator": "In", "values": [1]});

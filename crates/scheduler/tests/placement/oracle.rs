@@ -17,10 +17,13 @@ use crate::scenario::Outcome;
 /// a state that it has not had the chance to make.
 const NO_STATE: &str = " not found";
 
+/// Set where Go has to be there, so that the comparison is not left out unnoticed.
+const NEED_GO: &str = "KNARR_NEED_GO";
+
 /// The program, built once; `None` on a machine without Go, where nothing of upstream's runs.
 ///
 /// # Errors
-/// It cannot be built although there is Go.
+/// It cannot be built although there is Go, or Go has to be there and is not.
 pub fn program() -> Result<Option<&'static Path>> {
     static PROGRAM: OnceLock<Result<Option<PathBuf>, &'static str>> = OnceLock::new();
     let built = PROGRAM.get_or_init(build).as_ref();
@@ -47,7 +50,10 @@ fn build() -> Result<Option<PathBuf>, &'static str> {
         .map(|folder| folder.join("go"))
         .find(|go| go.is_file());
     let Some(go) = go else {
-        return Ok(None);
+        return match std::env::var_os(NEED_GO) {
+            None => Ok(None),
+            Some(_) => Err("there is no Go, and KNARR_NEED_GO says that there has to be"),
+        };
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/upstream/suite");
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join("upstream-schedule");

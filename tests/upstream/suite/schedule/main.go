@@ -54,7 +54,7 @@ type answer struct {
 	Error string `json:"error,omitempty"`
 	// The nodes with the highest score; any of them may be chosen.
 	Best []string `json:"best,omitempty"`
-	// Of the event FailedScheduling, where no node fits.
+	// Of the event FailedScheduling, where no node fits; or why the pod is not tried yet.
 	Message string `json:"message,omitempty"`
 	// The node on which preemption makes room, and the pods that end, as namespace/name.
 	Nominated string   `json:"nominated,omitempty"`
@@ -223,6 +223,11 @@ func (c *cluster) place(ctx context.Context, pod *v1.Pod) (answer, error) {
 	profile, ok := c.sched.Profiles[name]
 	if !ok {
 		return answer{}, fmt.Errorf("no profile %q", name)
+	}
+	for _, plugin := range profile.PreEnqueuePlugins() {
+		if status := plugin.PreEnqueue(ctx, pod); !status.IsSuccess() {
+			return answer{Message: status.Message()}, nil
+		}
 	}
 	info, err := framework.NewPodInfo(pod)
 	if err != nil {
