@@ -1,5 +1,7 @@
 //! Objects in their short form.
 
+mod drivers;
+
 use anyhow::{Context, Result, bail};
 use serde_json::{Map, Value, json};
 
@@ -187,6 +189,13 @@ fn pod_field(pod: &mut Value, word: &str) -> Result<()> {
         "tolerate" => push(&mut pod["spec"]["tolerations"], toleration(value)),
         "image" => pod["spec"]["containers"][0]["image"] = json!(value),
         "port" => push(&mut pod["spec"]["containers"][0]["ports"], port(value)?),
+        "gate" => push(&mut pod["spec"]["schedulingGates"], json!({"name": value})),
+        "ephemeral" => {
+            let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
+            let volume =
+                json!({"name": value, "ephemeral": {"volumeClaimTemplate": {"spec": spec}}});
+            push(&mut pod["spec"]["volumes"], volume);
+        }
         "restart-all" => {
             let rule = json!({"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [7]}});
             push(
@@ -279,6 +288,9 @@ fn blank(kind: &str) -> Result<Value> {
 
 /// What is neither a node nor a pod.
 pub fn other(kind: &str, name: &str, words: &[String]) -> Result<Value> {
+    if let Some(object) = drivers::object(kind, name, words)? {
+        return Ok(object);
+    }
     let mut object = blank(kind)?;
     let mut metadata = Map::new();
     metadata.insert("name".to_owned(), json!(name));
@@ -305,6 +317,15 @@ pub fn other(kind: &str, name: &str, words: &[String]) -> Result<Value> {
             "class" => object["spec"]["storageClassName"] = json!(value),
             "mode" => object["spec"]["accessModes"] = json!([value]),
             "waits" => object["volumeBindingMode"] = json!("WaitForFirstConsumer"),
+            "by" => object["provisioner"] = json!(value),
+            "csi" => {
+                let spec = object["spec"].as_object_mut().context("a specification")?;
+                spec.remove("hostPath");
+                spec.insert(
+                    "csi".to_owned(),
+                    json!({"driver": value, "volumeHandle": name}),
+                );
+            }
             "manual" => object["provisioner"] = json!("kubernetes.io/no-provisioner"),
             "size" if kind == "volume" => object["spec"]["capacity"]["storage"] = json!(value),
             "size" => object["spec"]["resources"]["requests"]["storage"] = json!(value),

@@ -17,9 +17,6 @@
 //! | `spread:1:zone:app=web`, `spread?:1:zone:app=web` | pod | a constraint, or a wish |
 //! | `device:c` | pod | a claim of devices |
 //!
-//! `drivers-of NODE d=2` is a CSINode, `room NAME CLASS=1Gi zone=x` what a driver has, `attached VOLUME on=NODE by=DRIVER` an
-//! attachment.
-//!
 //! A third part of a rule about other pods names their namespaces: `near:app=web@zone@ns=a,b`, `near:app=web@zone@team=x`.
 //! `*` selects everything. JSON in braces ends a line, and is merged into the object.
 
@@ -57,16 +54,9 @@ pub fn object(verb: &str, text: &str) -> Result<Object> {
                 "desiredHealthy": 0, "expectedPods": 0});
             Object::PodDisruptionBudget(typed(budget, &more)?)
         }
-        "claim" => Object::PersistentVolumeClaim(typed(namespaced, &more)?),
-        "volume" => Object::PersistentVolume(typed(json!({"metadata": {"name": name}}), &more)?),
-        "class" => Object::StorageClass(typed(json!({"metadata": {"name": name}}), &more)?),
         "deviceclass" => Object::DeviceClass(typed(device_class(name), &more)?),
         "deviceclaim" => Object::ResourceClaim(typed(device_claim(name, words)?, &more)?),
         "devices" => Object::ResourceSlice(typed(devices(name, words), &more)?),
-        "driver" => Object::CsiDriver(typed(json!({"metadata": {"name": name}}), &more)?),
-        "drivers-of" => Object::CsiNode(typed(drivers_of(name, words)?, &more)?),
-        "room" => Object::CsiStorageCapacity(typed(room(name, words)?, &more)?),
-        "attached" => Object::VolumeAttachment(typed(attachment(name, words)?, &more)?),
         _ => return Err(format!("what is {verb}?")),
     })
 }
@@ -97,44 +87,6 @@ fn devices(node: &str, words: &[&str]) -> Value {
             "pool": {"name": node, "generation": 1, "resourceSliceCount": 1},
         },
     })
-}
-
-/// The drivers of a node, each with how many volumes it takes: `d=2`, or `d` for any number.
-fn drivers_of(node: &str, words: &[&str]) -> Result<Value> {
-    let mut drivers = Vec::new();
-    for word in words {
-        let (name, count) = parts(word);
-        let mut driver = json!({"name": name, "nodeID": node});
-        if !count.is_empty() {
-            driver["allocatable"] = json!({"count": number::<i32>(count)?});
-        }
-        drivers.push(driver);
-    }
-    Ok(json!({"metadata": {"name": node}, "spec": {"drivers": drivers}}))
-}
-
-/// `CLASS=SIZE zone=x`: what there is for a class, in a zone or anywhere.
-fn room(name: &str, words: &[&str]) -> Result<Value> {
-    let (class, size) = parts(words.first().ok_or("no CLASS=SIZE")?);
-    let zone = words.get(1).and_then(|word| word.strip_prefix("zone="));
-    let zone = zone.map(|zone| json!({"topology.kubernetes.io/zone": zone}));
-    Ok(json!({
-        "metadata": {"name": name, "namespace": "default"}, "storageClassName": class, "capacity": size,
-        "nodeTopology": {"matchLabels": zone},
-    }))
-}
-
-/// `VOLUME on=NODE by=DRIVER`.
-fn attachment(volume: &str, words: &[&str]) -> Result<Value> {
-    let value = |of: &str| {
-        let mut found = words.iter().filter_map(|word| word.strip_prefix(of));
-        found.next().ok_or_else(|| format!("no {of}"))
-    };
-    let (node, driver) = (value("on=")?, value("by=")?);
-    Ok(json!({
-        "metadata": {"name": format!("{volume}-{node}")},
-        "spec": {"nodeName": node, "attacher": driver, "source": {"persistentVolumeName": volume}},
-    }))
 }
 
 fn node(name: &str, words: &[&str]) -> Result<Value> {

@@ -52,19 +52,27 @@ impl VolumeBinding {
         class: &StorageClass,
         node: &Node,
     ) -> bool {
-        let driver = self.csi.drivers.get("", &class.provisioner);
-        let tracked = driver.is_some_and(|driver| driver.spec.storage_capacity == Some(true));
-        let size = claim::requested(wanting);
-        !tracked || size.is_zero() || self.room(wanting, node).is_some()
+        let tracked = self.is_tracked(class) && !claim::requested(wanting).is_zero();
+        !tracked || self.room(wanting, class, node).is_some()
     }
 
-    /// What there is on a node that the claim's volume fits into.
+    /// Whether the class' driver says what room it has.
+    fn is_tracked(&self, class: &StorageClass) -> bool {
+        let driver = self.csi.drivers.get("", &class.provisioner);
+        driver.is_some_and(|driver| driver.spec.storage_capacity == Some(true))
+    }
+
+    /// What there is on a node that the claim's volume fits into, where that is tracked.
     fn room(
         &self,
         wanting: &PersistentVolumeClaim,
+        class: &StorageClass,
         node: &Node,
     ) -> Option<Arc<CSIStorageCapacity>> {
         let size = claim::requested(wanting);
+        if size.is_zero() || !self.is_tracked(class) {
+            return None;
+        }
         let class = OfClass(claim::class(wanting).to_owned());
         let rooms = self.csi.capacities.by_index(&class).into_iter();
         let mut fitting = rooms.filter(|room| {
@@ -87,7 +95,9 @@ impl VolumeBinding {
                     room.capacity = room.capacity.saturating_add(capacity);
                 }
                 Binding::Provisioned(claim) => {
-                    let Some(found) = self.room(claim, node) else {
+                    let class = self.classes.get("", claim::class(claim));
+                    let found = class.and_then(|class| self.room(claim, &class, node));
+                    let Some(found) = found else {
                         continue;
                     };
                     let capacity = found.capacity.as_ref();
