@@ -17,7 +17,7 @@ mod signature;
 mod tests;
 
 pub(crate) use authenticate::authenticate;
-pub use secret::{GROUPS_PREFIX, TokenSecret, Usage};
+pub use secret::{GROUPS_PREFIX, TokenSecret, Usage, expiry};
 pub use signature::{sign, verify};
 
 /// Where the Secrets are.

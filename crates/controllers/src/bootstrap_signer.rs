@@ -111,10 +111,113 @@ impl Reconciler for BootstrapSigner {
 #[cfg(test)]
 mod tests {
     use knarr_auth::bootstrap_token::BootstrapToken;
-    use serde_json::json;
+    use knarr_client::fake;
+    use serde_json::{Value, json};
 
     use super::*;
+    use crate::exchange::{Asked, accepted, failed, reconcile};
     use crate::fixtures::{now, object};
+
+    fn secret(name: &str, id: &str, usage: &str, expiration: &str) -> Secret {
+        let data = [
+            ("token-id", id),
+            ("token-secret", "0123456789abcdef"),
+            ("usage-bootstrap-signing", usage),
+            ("expiration", expiration),
+        ];
+        let data = data.map(|(key, value)| (key.to_owned(), k8s_openapi::ByteString(value.into())));
+        Secret {
+            data: Some(data.into()),
+            ..object(json!({
+                "metadata": {"namespace": "kube-system", "name": name},
+                "type": "bootstrap.kubernetes.io/token",
+            }))
+        }
+    }
+
+    /// What comes of the map with this data.
+    async fn signed(
+        data: Option<Value>,
+        secrets: Vec<Secret>,
+        answer: impl FnMut(&Asked) -> (u16, Value),
+    ) -> (Result<(), Error>, Vec<Asked>) {
+        let (client, mut server) = fake::client();
+        let controller = BootstrapSigner {
+            client,
+            config_maps: Informer::new(),
+            secrets: Informer::new(),
+            queue: WorkQueue::new(),
+        };
+        if let Some(data) = data {
+            let meta = json!({"name": NAME, "namespace": NAMESPACE});
+            let map = json!({"metadata": meta, "data": data});
+            controller.config_maps.apply(object(map));
+        }
+        secrets
+            .into_iter()
+            .for_each(|s| controller.secrets.apply(s));
+        reconcile(&controller, &Signatures, &mut server, answer).await
+    }
+
+    #[tokio::test]
+    async fn signatures_come_and_go_with_their_tokens() {
+        let future = "2999-01-01T00:00:00Z";
+        let good = || secret("bootstrap-token-abc123", "abc123", "true", future);
+        let unsigned = || json!({KUBECONFIG: "content"});
+        let stale = || json!({KUBECONFIG: "content", "jws-kubeconfig-abc123": "stale"});
+        let with = Some(&["jws-kubeconfig-abc123", KUBECONFIG][..]);
+        let without = Some(&[KUBECONFIG][..]);
+        for (what, data, secrets, expected) in [
+            ("a token", unsigned(), vec![good()], with),
+            ("another content was signed", stale(), vec![good()], with),
+            ("no token any more", stale(), vec![], without),
+            ("none, and none before", unsigned(), vec![], None),
+            (
+                "not for signing",
+                stale(),
+                vec![secret("bootstrap-token-abc123", "abc123", "yes", future)],
+                without,
+            ),
+            (
+                "over",
+                stale(),
+                vec![secret(
+                    "bootstrap-token-abc123",
+                    "abc123",
+                    "true",
+                    "2020-01-01T00:00:00Z",
+                )],
+                without,
+            ),
+            (
+                "of another name",
+                unsigned(),
+                vec![secret("bootstrap-token-other0", "abc123", "true", future)],
+                None,
+            ),
+            ("nothing to sign", json!({"other": "x"}), vec![good()], None),
+        ] {
+            let (result, asked) = signed(Some(data), secrets, accepted).await;
+            assert!(result.is_ok(), "{what}: {result:?}");
+            let keys = asked.first().map(|asked| {
+                let path = "/api/v1/namespaces/kube-public/configmaps/cluster-info";
+                assert_eq!(asked.shown(), format!("PUT {path}"), "{what}");
+                let data = asked.body["data"].as_object().expect("data");
+                data.keys().map(String::as_str).collect::<Vec<_>>()
+            });
+            assert_eq!(keys.as_deref(), expected, "{what}");
+        }
+    }
+
+    #[tokio::test]
+    async fn there_may_be_no_map_and_another_may_write_it() {
+        let good = || secret("bootstrap-token-abc123", "abc123", "true", "");
+        let (result, asked) = signed(None, vec![good()], accepted).await;
+        assert!(result.is_ok() && asked.is_empty());
+        let data = Some(json!({KUBECONFIG: "content"}));
+        let (result, _) = signed(data, vec![good()], |_| failed(409, "Conflict")).await;
+        assert!(result.is_err_and(|error| error.is_race()));
+    }
 
     fn token(id: &str, usages: &[Usage], expires: Option<&str>) -> TokenSecret {
         TokenSecret {

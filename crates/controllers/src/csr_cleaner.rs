@@ -100,11 +100,64 @@ impl Reconciler for CsrCleaner {
 
 #[cfg(test)]
 mod tests {
+    use knarr_client::fake;
+    use rcgen::{CertificateParams, KeyPair, date_time_ymd};
     use serde_json::json;
 
     use super::*;
     use crate::certificates::tests::csr;
+    use crate::exchange::{accepted, looks_again, reconcile};
     use crate::fixtures::object;
+
+    #[test]
+    fn a_certificate_takes_its_request_along() {
+        let key = KeyPair::generate().expect("a key");
+        for (year, expected) in [
+            (2029, "2029-06-01T00:00:00Z"),
+            (2031, "2030-01-01T13:00:00Z"),
+        ] {
+            let mut params = CertificateParams::default();
+            params.not_after = date_time_ymd(year, 6, 1);
+            let certificate = params.self_signed(&key).expect("a certificate").pem();
+            let approved = json!({"type": APPROVED, "status": "True", "lastUpdateTime": "2030-01-01T12:00:00Z"});
+            let mut csr = csr("a.b/c", "", &[]);
+            csr.status = object(json!({"conditions": [approved]}));
+            let status = csr.status.get_or_insert_default();
+            status.certificate = Some(k8s_openapi::ByteString(certificate.into_bytes()));
+            let expiry = expiry(&csr).map(|time| time.to_string());
+            assert_eq!(expiry.as_deref(), Some(expected), "{year}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_is_deleted() {
+        for (hours, expected) in [(23, 0), (25, 1)] {
+            let (client, mut server) = fake::client();
+            let controller = CsrCleaner {
+                client,
+                requests: Informer::new(),
+                queue: WorkQueue::new(),
+            };
+            let mut pending = csr("a.b/c", "", &[]);
+            let made = knarr_meta::clock::now() - SignedDuration::from_hours(hours);
+            pending.metadata.creation_timestamp = Some(Time(made));
+            pending.metadata.uid = Some("u".to_owned());
+            controller.requests.apply(pending);
+            let key = Key::new("", "r");
+            let (result, asked) = reconcile(&controller, &key, &mut server, accepted).await;
+            assert!(result.is_ok(), "{result:?}");
+            let path = "/apis/certificates.k8s.io/v1/certificatesigningrequests/r";
+            let shown: Vec<String> = asked.iter().map(|asked| asked.shown()).collect();
+            assert_eq!(
+                shown,
+                vec![format!("DELETE {path}"); expected],
+                "{hours} hours"
+            );
+            // What is not over is looked at when it is.
+            let again = looks_again(&controller.queue).await;
+            assert_eq!(again, expected == 0, "{hours} hours");
+        }
+    }
 
     #[test]
     fn requests_expire_by_what_became_of_them() {

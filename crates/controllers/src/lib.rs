@@ -184,4 +184,6 @@ impl Controllers {
 }
 
 #[cfg(test)]
+mod exchange;
+#[cfg(test)]
 mod fixtures;

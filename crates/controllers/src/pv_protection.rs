@@ -59,3 +59,78 @@ impl Reconciler for PvProtection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use knarr_client::fake;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::exchange::{accepted, failed, reconcile};
+    use crate::fixtures::object;
+
+    fn controller(volume: Value) -> (PvProtection, fake::Server) {
+        let (client, server) = fake::client();
+        let controller = PvProtection {
+            client,
+            volumes: Informer::new(),
+            queue: WorkQueue::new(),
+        };
+        controller.volumes.apply(object(volume));
+        (controller, server)
+    }
+
+    fn volume(finalizers: &[&str], phase: &str, going: bool) -> Value {
+        json!({
+            "metadata": {
+                "name": "v", "uid": "u", "finalizers": finalizers,
+                "deletionTimestamp": going.then_some("2030-01-01T00:00:00Z"),
+            },
+            "status": {"phase": phase},
+        })
+    }
+
+    #[tokio::test]
+    async fn volumes_stay_while_they_are_bound() {
+        let both = [VOLUME_PROTECTION, "other"];
+        for (finalizers, phase, going, expected) in [
+            (
+                &[][..],
+                "Available",
+                false,
+                Some(json!([VOLUME_PROTECTION])),
+            ),
+            (
+                &["other"],
+                "Bound",
+                false,
+                Some(json!(["other", VOLUME_PROTECTION])),
+            ),
+            (&both, "Bound", false, None),
+            (&both, "Bound", true, None),
+            (&both, "Available", true, Some(json!(["other"]))),
+            (&both, "Released", true, Some(json!(["other"]))),
+            (&both, "Failed", true, Some(json!(["other"]))),
+            (&["other"], "Released", true, None),
+        ] {
+            let (controller, mut server) = controller(volume(finalizers, phase, going));
+            let key = Key::new("", "v");
+            let (result, asked) = reconcile(&controller, &key, &mut server, accepted).await;
+            assert!(result.is_ok(), "{phase} {result:?}");
+            let written = asked.first().map(|asked| {
+                assert_eq!(asked.shown(), "PUT /api/v1/persistentvolumes/v");
+                asked.body["metadata"]["finalizers"].clone()
+            });
+            assert_eq!(written, expected, "{finalizers:?} {phase} {going}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_conflict_is_tried_again() {
+        let (controller, mut server) = controller(volume(&[], "Available", false));
+        let key = Key::new("", "v");
+        let conflict = |_: &_| failed(409, "Conflict");
+        let (result, _) = reconcile(&controller, &key, &mut server, conflict).await;
+        assert!(result.is_err_and(|error| error.is_race()));
+    }
+}

@@ -73,7 +73,7 @@ fn plan(namespace: &str, pem: &str, existing: Option<&ConfigMap>) -> Option<Conf
         map.metadata
             .annotations
             .as_ref()
-            .is_some_and(|a| a.contains_key(DESCRIPTION))
+            .is_some_and(|a| a.get(DESCRIPTION).is_some_and(|text| !text.is_empty()))
     };
     if existing.is_some_and(|map| map.data.as_ref() == Some(&data) && annotated(map)) {
         return None;

@@ -81,3 +81,90 @@ impl Reconciler for ServiceAccountController {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use knarr_client::fake;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::exchange::{accepted, failed, reconcile};
+    use crate::fixtures::object;
+
+    fn controller(
+        namespace: Value,
+        account: Option<&str>,
+    ) -> (ServiceAccountController, fake::Server) {
+        let (client, server) = fake::client();
+        let controller = ServiceAccountController {
+            client,
+            namespaces: Informer::new(),
+            accounts: Informer::new(),
+            queue: WorkQueue::new(),
+        };
+        controller.namespaces.apply(object(namespace));
+        if let Some(name) = account {
+            let meta = json!({"metadata": {"namespace": "x", "name": name}});
+            controller.accounts.apply(object(meta));
+        }
+        (controller, server)
+    }
+
+    fn namespace(phase: &str, going: bool) -> Value {
+        let at = going.then_some("2030-01-01T00:00:00Z");
+        json!({"metadata": {"name": "x", "deletionTimestamp": at}, "status": {"phase": phase}})
+    }
+
+    #[tokio::test]
+    async fn active_namespaces_have_an_account() {
+        for (what, namespace, account, expected) in [
+            ("new", namespace("Active", false), None, 1),
+            ("complete", namespace("Active", false), Some("default"), 0),
+            (
+                "others do not count",
+                namespace("Active", false),
+                Some("other"),
+                1,
+            ),
+            ("told to end", namespace("Active", true), None, 0),
+            ("ending", namespace("Terminating", true), None, 0),
+        ] {
+            let (controller, mut server) = controller(namespace, account);
+            let key = Key::new("", "x");
+            let (result, asked) = reconcile(&controller, &key, &mut server, accepted).await;
+            // One that was made is looked at until it is seen.
+            assert_eq!(
+                result.is_err_and(|error| error.is_race()),
+                expected == 1,
+                "{what}"
+            );
+            assert_eq!(asked.len(), expected, "{what}");
+            for asked in asked {
+                assert_eq!(asked.shown(), "POST /api/v1/namespaces/x/serviceaccounts");
+                assert_eq!(asked.body["metadata"]["name"], "default", "{what}");
+            }
+        }
+        let (controller, mut server) = controller(namespace("Active", false), None);
+        let unknown = Key::new("", "gone");
+        let (result, asked) = reconcile(&controller, &unknown, &mut server, accepted).await;
+        assert!(result.is_ok() && asked.is_empty());
+    }
+
+    #[tokio::test]
+    async fn another_may_have_made_it() {
+        for (code, reason, race) in [
+            (409, "AlreadyExists", true),
+            (403, "Forbidden", false),
+            (500, "InternalError", false),
+        ] {
+            let (controller, mut server) = controller(namespace("Active", false), None);
+            let refused = |_: &_| failed(code, reason);
+            let key = Key::new("", "x");
+            let (result, _) = reconcile(&controller, &key, &mut server, refused).await;
+            assert!(
+                result.is_err_and(|error| error.is_race() == race),
+                "{reason}"
+            );
+        }
+    }
+}

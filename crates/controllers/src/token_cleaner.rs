@@ -38,9 +38,10 @@ pub(crate) fn start(context: &Context) {
     context.start(controller, WORKERS, informers);
 }
 
-/// How long a token has left; zero when it is over, `None` where it is for ever or no token.
+/// How long a token has left; zero when it is over, `None` where it is for ever or no token. One of no use, such as of another's
+/// name, ends as it says all the same.
 fn left(secret: &Secret, now: Timestamp) -> Option<Duration> {
-    let end = bootstrap_tokens::read(secret)?.expires?;
+    let end = bootstrap_tokens::expiry(secret)?;
     Some(Duration::try_from(now.duration_until(end)).unwrap_or_default())
 }
 
@@ -72,9 +73,11 @@ impl Reconciler for TokenCleaner {
 #[cfg(test)]
 mod tests {
     use base64::{Engine, engine::general_purpose::STANDARD};
+    use knarr_client::fake;
     use serde_json::json;
 
     use super::*;
+    use crate::exchange::{accepted, looks_again, reconcile};
     use crate::fixtures::{now, object};
 
     #[test]
@@ -110,6 +113,48 @@ mod tests {
             }));
             let left = left(&secret, now()).map(|left| left.as_secs());
             assert_eq!(left, expected, "{type_} {expiration}");
+        }
+    }
+
+    fn secret(name: &str, id: &str, expiration: &str) -> Secret {
+        object(json!({
+            "metadata": {"name": name, "namespace": "kube-system", "uid": "u"},
+            "type": "bootstrap.kubernetes.io/token",
+            "data": {"token-id": STANDARD.encode(id), "expiration": STANDARD.encode(expiration)},
+        }))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_has_ended_is_deleted() {
+        let (past, soon) = ("2020-01-01T00:00:00Z", Duration::from_secs(3600));
+        let future = (knarr_meta::clock::now() + soon).to_string();
+        let future = future.as_str();
+        for (name, id, expiration, expected) in [
+            ("bootstrap-token-abc123", "abc123", past, 1),
+            ("bootstrap-token-abc123", "abc123", future, 0),
+            // Nobody can use these, and they end.
+            ("bootstrap-token-abc123", "other0", past, 1),
+            ("mine", "abc123", past, 1),
+            ("mine", "abc123", "", 0),
+        ] {
+            let (client, mut server) = fake::client();
+            let controller = TokenCleaner {
+                client,
+                secrets: Informer::new(),
+                queue: WorkQueue::new(),
+            };
+            controller.secrets.apply(secret(name, id, expiration));
+            let key = Key::new("kube-system", name);
+            let (result, asked) = reconcile(&controller, &key, &mut server, accepted).await;
+            assert!(result.is_ok(), "{result:?}");
+            assert_eq!(asked.len(), expected, "{name} {id} {expiration}");
+            let again = looks_again(&controller.queue).await;
+            assert_eq!(again, expiration == future, "{name} {id}");
+            for asked in asked {
+                let path = format!("/api/v1/namespaces/kube-system/secrets/{name}");
+                assert_eq!(asked.shown(), format!("DELETE {path}"));
+                assert_eq!(asked.body["preconditions"]["uid"], "u");
+            }
         }
     }
 }

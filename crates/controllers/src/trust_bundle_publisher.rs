@@ -131,7 +131,69 @@ impl Reconciler for TrustBundlePublisher {
 
 #[cfg(test)]
 mod tests {
+    use knarr_client::fake;
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::exchange::{Asked, accepted, failed, reconcile};
+
+    fn old(name: &str) -> ClusterTrustBundle {
+        let mut bundle = plan("before", &[]).create.expect("a bundle");
+        bundle.metadata.name = Some(name.to_owned());
+        bundle.metadata.uid = Some(name.to_owned());
+        bundle
+    }
+
+    /// What is asked for when these bundles are there.
+    async fn asked(
+        bundles: Vec<ClusterTrustBundle>,
+        answer: impl FnMut(&Asked) -> (u16, Value),
+    ) -> (Result<(), Error>, Vec<String>) {
+        let (client, mut server) = fake::client();
+        let controller = TrustBundlePublisher {
+            client,
+            pem: "one".to_owned(),
+            bundles: Informer::new(),
+            queue: WorkQueue::new(),
+        };
+        bundles
+            .into_iter()
+            .for_each(|b| controller.bundles.apply(b));
+        let (result, asked) = reconcile(&controller, &Bundles, &mut server, answer).await;
+        (result, asked.iter().map(Asked::shown).collect())
+    }
+
+    #[tokio::test]
+    async fn the_new_one_is_there_before_the_old_ones_go() {
+        let path = "/apis/certificates.k8s.io/v1/clustertrustbundles";
+        let create = format!("POST {path}");
+        let delete = format!("DELETE {path}/old");
+        let (result, first) = asked(Vec::new(), accepted).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(first, [create.clone()]);
+        let (result, rotated) = asked(vec![old("old")], accepted).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(rotated, [create.clone(), delete]);
+        // While there is no new one the old one stays.
+        let full = |_: &_| failed(500, "InternalError");
+        let (result, failing) = asked(vec![old("old")], full).await;
+        assert!(result.is_err());
+        assert_eq!(failing, [create]);
+    }
+
+    #[tokio::test]
+    async fn one_that_is_gone_is_no_error() {
+        let mut current = old("x");
+        current.metadata.name = Some(name("one"));
+        current.spec.trust_bundle = "one".to_owned();
+        let gone = |asked: &Asked| match &*asked.method {
+            "DELETE" => failed(404, "NotFound"),
+            _ => (200, json!({})),
+        };
+        let (result, asked) = asked(vec![current, old("old")], gone).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(asked.len(), 1);
+    }
 
     #[test]
     fn one_bundle_is_there() {

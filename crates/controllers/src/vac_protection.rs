@@ -120,3 +120,6 @@ impl Reconciler for VacProtection {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -58,8 +58,10 @@ fn asks_for_more(event: &Event<PersistentVolumeClaim>) -> bool {
     match event {
         Event::Added(claim) => claim::phase(claim) == "Bound" && wants(claim),
         Event::Updated { old, new } => {
-            let grew = claim::requested(new) > claim::requested(old);
-            claim::phase(new) == "Bound" && grew && wants(new)
+            let asked = claim::requested(new) > claim::requested(old);
+            // It got a part of what it wants.
+            let grew = capacity(new) > capacity(old);
+            claim::phase(new) == "Bound" && (asked || grew) && wants(new)
         }
         Event::Deleted(_) => false,
     }

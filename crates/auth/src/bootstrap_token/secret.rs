@@ -59,6 +59,15 @@ pub struct TokenSecret {
     pub description: String,
 }
 
+/// When a Secret with these values ends; `None` for ever. A time that cannot be read has passed.
+#[must_use]
+pub fn expiry<'d>(data: impl Fn(&str) -> Option<&'d [u8]>) -> Option<Timestamp> {
+    let value = data(EXPIRATION).filter(|value| !value.is_empty())?;
+    let text = std::str::from_utf8(value).ok();
+    let time = text.and_then(|text| text.parse().ok());
+    Some(time.unwrap_or(Timestamp::MIN))
+}
+
 impl TokenSecret {
     /// Reads a Secret of this type and name whose values are what `data` gives for their keys. `None` where it holds no token: the
     /// type, the name or the form is another one's. What expires at a time that cannot be read has expired.
@@ -72,21 +81,13 @@ impl TokenSecret {
         if type_ != SECRET_TYPE || text(ID)? != id_of_secret(name)? {
             return None;
         }
-        let expires = match data(EXPIRATION) {
-            None | Some([]) => None,
-            Some(_) => Some(
-                text(EXPIRATION)
-                    .and_then(|text| text.parse().ok())
-                    .unwrap_or(Timestamp::MIN),
-            ),
-        };
         let usages = [Usage::Authentication, Usage::Signing]
             .into_iter()
             .filter(|usage| text(usage.key()) == Some(YES));
         let groups = text(EXTRA_GROUPS).unwrap_or_default().split(',');
         Some(TokenSecret {
             token: BootstrapToken::new(text(ID)?, text(SECRET)?).ok()?,
-            expires,
+            expires: expiry(&data),
             usages: usages.collect(),
             extra_groups: groups
                 .filter(|group| !group.is_empty())

@@ -95,7 +95,9 @@ pub(super) async fn evaluate_all(
     for metric in metrics {
         match evaluate(metric, subject).await {
             Ok(one) => {
-                let is_more = |most: &Asked| one.asked.replicas > most.replicas;
+                // Of several that ask for none the last one is named, as upstream does.
+                let is_more =
+                    |most: &Asked| most.replicas == 0 || one.asked.replicas > most.replicas;
                 if most.as_ref().is_none_or(is_more) {
                     most = Some(one.asked);
                 }

@@ -121,6 +121,9 @@ impl Metrics {
         let what = format!("namespaces/{namespace}/pods/*/{}", escape(metric));
         let select = format!("labelSelector={}", escape(selector));
         let values = self.custom(&what, &select, metric_selector).await?;
+        if values.is_empty() {
+            return Err("no metrics returned from custom metrics API".to_owned());
+        }
         let sample = |value: MetricValue| {
             let window = value.window_seconds.or(value.window);
             let sample = Sample {
@@ -202,10 +205,7 @@ impl Metrics {
         }
         let list: Result<List<MetricValue>, _> = self.get(&path).await;
         let list = list.map_err(|error| format!("{WHERE}: {}", told(&error, "get metrics")))?;
-        match list.items.is_empty() {
-            true => Err("no metrics returned from custom metrics API".to_owned()),
-            false => Ok(list.items),
-        }
+        Ok(list.items)
     }
 
     /// The values of a metric of nothing in the cluster, summed.

@@ -1,3 +1,5 @@
+mod values;
+
 use knarr_client::fake::{self, Server};
 use serde_json::{Value, json};
 
