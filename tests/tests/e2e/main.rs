@@ -29,6 +29,7 @@ mod evictions;
 mod example;
 mod foreign_runtime;
 mod gateway;
+mod housekeeping;
 mod identity;
 mod images;
 mod ingress;
