@@ -200,7 +200,7 @@ impl DynamicResources {
             };
             let Some(found) = self.sources.claims.get(namespace, name) else {
                 return Err(format!(
-                    "resourceclaim.resource.k8s.io \"{name}\" not found"
+                    "could not find ResourceClaim \"{namespace}/{name}\""
                 ));
             };
             if found.metadata.deletion_timestamp.is_some() {
@@ -279,7 +279,6 @@ impl DynamicResources {
         let Some(object) = node.node.as_deref() else {
             return Err(NOT_AVAILABLE.into());
         };
-        self.check_available(state, object)?;
         let extended = match &state.extended {
             Some(extended) => extended.claim_on(&state.pod, node)?,
             None => None,
@@ -298,13 +297,17 @@ impl DynamicResources {
             let nothing = Some(Vec::new());
             allocator.map_or(Ok(nothing), |allocator| allocator.allocate(object, budget))
         });
-        match found {
-            Ok(Some(results)) if results.is_empty() => Ok(None),
-            Ok(Some(results)) => Ok(Some(Allocated { results, extended })),
-            Ok(None) => Err(CANNOT_ALLOCATE.into()),
-            Err(Error::Timeout) => Err(format!("node {}: {}", node.name(), Error::Timeout).into()),
-            Err(error) => Err(error.to_string().into()),
-        }
+        let results = match found {
+            Ok(Some(results)) => results,
+            Ok(None) => return Err(CANNOT_ALLOCATE.into()),
+            Err(Error::Timeout) => {
+                return Err(format!("node {}: {}", node.name(), Error::Timeout).into());
+            }
+            Err(error) => return Err(error.to_string().into()),
+        };
+        // What claims have already comes last: it is given back for a pod only where the pod can have the rest.
+        self.check_available(state, object)?;
+        Ok((!results.is_empty()).then_some(Allocated { results, extended }))
     }
 
     /// Whether the node can use the devices that claims have already.

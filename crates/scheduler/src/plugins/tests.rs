@@ -133,7 +133,7 @@ fn claims_of_devices_must_be_there() {
     let pod = json!({"resourceClaims": [{"name": "gpu", "resourceClaimName": "gpu"}]});
     assert_eq!(
         reasons(pod, json!({})),
-        ["resourceclaim.resource.k8s.io \"gpu\" not found"]
+        ["could not find ResourceClaim \"/gpu\""]
     );
 }
 

@@ -1,5 +1,6 @@
 //! Generates clusters, each with a pod to place. All objects are such as validation lets through.
 
+mod devices;
 mod profiles;
 mod volumes;
 
@@ -89,6 +90,9 @@ impl Cases {
         if let Some(storage) = storage {
             self.want_storage(&mut placed, &storage);
             objects.extend(storage.objects);
+        }
+        if self.chance(15) {
+            objects.extend(self.devices(nodes, &mut placed));
         }
         if self.chance(15) {
             let node = format!("n{}", self.random.usize(..nodes));

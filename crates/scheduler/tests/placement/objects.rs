@@ -1,5 +1,6 @@
 //! Objects in their short form.
 
+mod devices;
 mod drivers;
 
 use anyhow::{Context, Result, bail};
@@ -189,6 +190,10 @@ fn pod_field(pod: &mut Value, word: &str) -> Result<()> {
         "tolerate" => push(&mut pod["spec"]["tolerations"], toleration(value)),
         "image" => pod["spec"]["containers"][0]["image"] = json!(value),
         "port" => push(&mut pod["spec"]["containers"][0]["ports"], port(value)?),
+        "device" => {
+            let claim = json!({"name": value, "resourceClaimName": value});
+            push(&mut pod["spec"]["resourceClaims"], claim);
+        }
         "gate" => push(&mut pod["spec"]["schedulingGates"], json!({"name": value})),
         "ephemeral" => {
             let spec = json!({"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
@@ -289,6 +294,9 @@ fn blank(kind: &str) -> Result<Value> {
 /// What is neither a node nor a pod.
 pub fn other(kind: &str, name: &str, words: &[String]) -> Result<Value> {
     if let Some(object) = drivers::object(kind, name, words)? {
+        return Ok(object);
+    }
+    if let Some(object) = devices::object(kind, name, words)? {
         return Ok(object);
     }
     let mut object = blank(kind)?;

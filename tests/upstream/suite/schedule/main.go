@@ -20,6 +20,7 @@ import (
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	"k8s.io/client-go/informers"
 	"k8s.io/client-go/kubernetes/fake"
@@ -128,6 +129,9 @@ func informerOf(factory informers.SharedInformerFactory, object runtime.Object) 
 		found = storage.CSIStorageCapacities().Informer()
 	case "VolumeAttachment":
 		found = storage.VolumeAttachments().Informer()
+	case "ResourceClaim", "ResourceSlice", "DeviceClass", "DeviceTaintRule":
+		// Plugins read these from caches that informers' events fill: see feedDevices.
+		return nil, nil
 	default:
 		return nil, fmt.Errorf("no informer of %s", kinds[0])
 	}
@@ -157,12 +161,15 @@ func newCluster(ctx context.Context, cfg *config.KubeSchedulerConfiguration, obj
 		return nil, err
 	}
 	logger := klog.FromContext(ctx)
+	var devices []runtime.Object
 	for _, object := range objects {
 		informer, err := informerOf(factory, object)
 		if err != nil {
 			return nil, err
 		}
-		if err := informer.GetIndexer().Add(object); err != nil {
+		if informer == nil {
+			devices = append(devices, object)
+		} else if err := informer.GetIndexer().Add(object); err != nil {
 			return nil, err
 		}
 		switch object := object.(type) {
@@ -180,7 +187,53 @@ func newCluster(ctx context.Context, cfg *config.KubeSchedulerConfiguration, obj
 			return nil, err
 		}
 	}
+	if len(devices) > 0 {
+		if err := feedDevices(ctx, factory, sched, devices); err != nil {
+			return nil, err
+		}
+	}
 	return &cluster{sched, snapshot, client}, sched.Cache.UpdateSnapshot(logger, snapshot)
+}
+
+// Runs the informers of devices, and waits until the plugins know all objects.
+func feedDevices(ctx context.Context, factory informers.SharedInformerFactory, sched *scheduler.Scheduler, objects []runtime.Object) error {
+	resources := factory.Resource().V1()
+	for _, informer := range []cache.SharedIndexInformer{
+		resources.ResourceClaims().Informer(), resources.ResourceSlices().Informer(),
+		resources.DeviceClasses().Informer(), resources.DeviceTaintRules().Informer(),
+	} {
+		go informer.RunWithContext(ctx)
+	}
+	wanted := map[string]int{}
+	for _, object := range objects {
+		kinds, _, err := clientscheme.Scheme.ObjectKinds(object)
+		if err != nil {
+			return err
+		}
+		wanted[kinds[0].Kind]++
+	}
+	// The profiles share one.
+	var manager fwk.SharedDRAManager
+	for _, profile := range sched.Profiles {
+		manager = profile.SharedDRAManager()
+	}
+	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
+		claims, err := manager.ResourceClaims().List()
+		if err != nil {
+			return false, err
+		}
+		slices, err := manager.ResourceSlices().ListWithDeviceTaintRules()
+		if err != nil {
+			return false, err
+		}
+		classes, err := manager.DeviceClasses().List()
+		if err != nil {
+			return false, err
+		}
+		rules := len(resources.DeviceTaintRules().Informer().GetStore().List())
+		return len(claims) == wanted["ResourceClaim"] && len(slices) == wanted["ResourceSlice"] &&
+			len(classes) == wanted["DeviceClass"] && rules == wanted["DeviceTaintRule"], nil
+	})
 }
 
 func ask(q question) (answer, error) {

@@ -140,7 +140,7 @@ fn pods_go_where_their_claims_can_be_had() {
         (
             "another's",
             claim("d", json!({})),
-            "resourceclaim.resource.k8s.io \"c\" not found",
+            "could not find ResourceClaim \"x/c\"",
         ),
     ];
     for (what, claim, wanted) in cases {
