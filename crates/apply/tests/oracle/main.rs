@@ -42,7 +42,10 @@ fn upstream() -> Result<Option<Command>> {
         .find(|go| go.is_file());
     let Some(go) = go else {
         let needed = std::env::var_os(NEED_GO).is_some();
-        ensure!(!needed, "there is no Go, and {NEED_GO} says that there has to be");
+        ensure!(
+            !needed,
+            "there is no Go, and {NEED_GO} says that there has to be"
+        );
         return Ok(None);
     };
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/upstream/apply");
