@@ -128,7 +128,9 @@ impl Cases {
             requests.push(request);
         }
         let mut devices = json!({"requests": requests});
-        if self.chance(20) {
+        // Upstream's cycle ends with an error where all devices are asked for and differ.
+        let all = devices.to_string().contains("\"All\"");
+        if self.chance(20) && !all {
             devices["constraints"] = json!([{"matchAttribute": format!("{DRIVER}/bus")}]);
         }
         json!({
