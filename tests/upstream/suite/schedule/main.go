@@ -18,6 +18,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	resourcev1 "k8s.io/api/resource/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -204,35 +205,62 @@ func feedDevices(ctx context.Context, factory informers.SharedInformerFactory, s
 	} {
 		go informer.RunWithContext(ctx)
 	}
-	wanted := map[string]int{}
+	var claims, slices, classes, rules, inUse int
+	extended := map[v1.ResourceName]bool{}
 	for _, object := range objects {
-		kinds, _, err := clientscheme.Scheme.ObjectKinds(object)
-		if err != nil {
-			return err
+		switch object := object.(type) {
+		case *resourcev1.ResourceClaim:
+			claims++
+			if allocation := object.Status.Allocation; allocation != nil {
+				for _, result := range allocation.Devices.Results {
+					if result.AdminAccess == nil || !*result.AdminAccess {
+						inUse++
+					}
+				}
+			}
+		case *resourcev1.ResourceSlice:
+			slices++
+		case *resourcev1.DeviceClass:
+			classes++
+			if name := object.Spec.ExtendedResourceName; name != nil {
+				extended[v1.ResourceName(*name)] = true
+			}
+		default:
+			rules++
 		}
-		wanted[kinds[0].Kind]++
 	}
 	// The profiles share one.
 	var manager fwk.SharedDRAManager
 	for _, profile := range sched.Profiles {
 		manager = profile.SharedDRAManager()
 	}
+	// Each cache has handlers of its own, which end in no order.
 	return wait.PollUntilContextCancel(ctx, time.Millisecond, true, func(context.Context) (bool, error) {
-		claims, err := manager.ResourceClaims().List()
+		seenClaims, err := manager.ResourceClaims().List()
 		if err != nil {
 			return false, err
 		}
-		slices, err := manager.ResourceSlices().ListWithDeviceTaintRules()
+		seenSlices, err := manager.ResourceSlices().ListWithDeviceTaintRules()
 		if err != nil {
 			return false, err
 		}
-		classes, err := manager.DeviceClasses().List()
+		seenClasses, err := manager.DeviceClasses().List()
 		if err != nil {
 			return false, err
 		}
-		rules := len(resources.DeviceTaintRules().Informer().GetStore().List())
-		return len(claims) == wanted["ResourceClaim"] && len(slices) == wanted["ResourceSlice"] &&
-			len(classes) == wanted["DeviceClass"] && rules == wanted["DeviceTaintRule"], nil
+		seenInUse, err := manager.ResourceClaims().ListAllAllocatedDevices()
+		if err != nil {
+			// A claim came while it looked.
+			return false, nil
+		}
+		for name := range extended {
+			if manager.DeviceClassResolver().GetDeviceClass(name) == nil {
+				return false, nil
+			}
+		}
+		seenRules := len(resources.DeviceTaintRules().Informer().GetStore().List())
+		return len(seenClaims) == claims && len(seenSlices) == slices && len(seenClasses) == classes &&
+			seenInUse.Len() == inUse && seenRules == rules, nil
 	})
 }
 
