@@ -25,15 +25,6 @@ pub struct Mounts {
 }
 
 pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
-    let mut mounts = base(input);
-    mounts.extend(control_groups(cgroup::host(), input.cgroup, access(input)));
-    mounts.extend(sandbox_files(input));
-    mounts.extend(input.declared.iter().map(|volume| {
-        json!({
-            "destination": volume.destination, "type": "bind", "source": volume.source,
-            "options": ["rbind", "rprivate", "rw"],
-        })
-    }));
     let mut wanted: Vec<&v1::Mount> = Vec::new();
     for mount in &input.config.mounts {
         if !is_left_out(mount, input.privileged())? {
@@ -45,23 +36,39 @@ pub fn generate(input: &Input<'_>) -> Result<Mounts, SpecError> {
         .map(|mount| mount.container_path.trim_end_matches('/'))
         .collect();
     // What is asked for replaces what would be there.
-    mounts.retain(|mount| {
-        let destination = mount["destination"].as_str().unwrap_or_default();
+    let stays = |mount: &Value| {
+        let destination = destination(mount);
         let hierarchy = destination.starts_with(CGROUP) && asked.contains(&CGROUP);
         !hierarchy && !asked.contains(&destination)
-    });
-    // A mount below another comes after it, whatever the order asked.
-    wanted.sort_by_key(|mount| Path::new(&mount.container_path).components().count());
+    };
+    let mut mounts = base(input);
+    mounts.extend(control_groups(cgroup::host(), input.cgroup, access(input)));
+    mounts.retain(stays);
     if input.users.is_some() {
         mounts.extend(devices(input)?);
     }
+    let mut files = sandbox_files(input);
+    files.extend(input.declared.iter().map(|volume| {
+        json!({
+            "destination": volume.destination, "type": "bind", "source": volume.source,
+            "options": ["rbind", "rprivate", "rw"],
+        })
+    }));
+    files.retain(stays);
     for mount in wanted {
-        mounts.push(bind(mount, input.volumes, input.users)?);
+        files.push(bind(mount, input.volumes, input.users)?);
     }
+    // A mount below another comes after it, whoever asked for either: a volume at `/etc` hides no `/etc/resolv.conf`.
+    files.sort_by_key(|mount| Path::new(destination(mount)).components().count());
+    mounts.extend(files);
     Ok(Mounts {
         mounts,
         propagation: root_propagation(&input.config.mounts),
     })
+}
+
+fn destination(mount: &Value) -> &str {
+    mount["destination"].as_str().unwrap_or_default()
 }
 
 /// As OCI has them: those of users, and of groups.

@@ -2,10 +2,10 @@ use std::path::Path;
 
 use knarr_cri::v1::{
     Capability, ContainerConfig, KeyValue, LinuxContainerConfig, LinuxContainerSecurityContext,
-    PodSandboxConfig,
+    Mount, PodSandboxConfig,
 };
 
-use super::{HostLimits, Input, Namespaces, args, capabilities, environment};
+use super::{HostLimits, Input, Namespaces, args, capabilities, environment, mounts};
 use crate::image_volume::Sources;
 use crate::images::user::User;
 use crate::images::{ImageConfig, ProcessConfig};
@@ -129,6 +129,39 @@ fn everybody_has_a_home_directory() {
         all.retain(|entry| entry.starts_with("HOME="));
         assert_eq!(all, [wanted]);
     }
+}
+
+#[test]
+fn a_volume_hides_no_file_of_the_sandbox_below_it() {
+    let directory = tempfile::tempdir().unwrap();
+    for name in ["hostname", "resolv.conf"] {
+        std::fs::write(directory.path().join(name), "").unwrap();
+    }
+    let volume = |path: &str| Mount {
+        container_path: path.to_owned(),
+        host_path: directory.path().display().to_string(),
+        ..Default::default()
+    };
+    let config = ContainerConfig {
+        mounts: vec![volume("/etc/hosts"), volume("/etc")],
+        ..Default::default()
+    };
+    let mounts = check(config, ProcessConfig::default(), |input| {
+        let sandbox_dir = directory.path();
+        mounts::generate(&Input {
+            sandbox_dir,
+            ..*input
+        })
+        .unwrap()
+        .mounts
+    });
+    let destinations = mounts.iter().map(|mount| mount["destination"].as_str());
+    let below: Vec<&str> = destinations
+        .flatten()
+        .filter(|path| path.starts_with("/etc"))
+        .collect();
+    let expected = ["/etc", "/etc/hostname", "/etc/resolv.conf", "/etc/hosts"];
+    assert_eq!(below, expected);
 }
 
 fn capability_config(add: &[&str], drop: &[&str], privileged: bool) -> ContainerConfig {
