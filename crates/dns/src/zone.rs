@@ -292,7 +292,8 @@ impl Zone {
         data.collect()
     }
 
-    /// `7.0.42.10.in-addr.arpa`, or 32 digits below `ip6.arpa`: the service of that cluster address, or the endpoint of a headless service.
+    /// `7.0.42.10.in-addr.arpa`, or 32 digits below `ip6.arpa`: the service of that cluster address, or the endpoint of each service
+    /// that has one there, headless or not, as CoreDNS answers.
     fn reverse(&self, name: &Name, kind: RecordType) -> Option<Answer> {
         let network = name.parse_arpa_name().ok()?;
         let address = network.addr();
@@ -314,13 +315,6 @@ impl Zone {
             let Some((namespace, service)) = key.split_once('/') else {
                 continue;
             };
-            if !self
-                .services
-                .get(namespace, service)
-                .is_some_and(|s| is_headless(&s))
-            {
-                continue;
-            }
             for endpoint in self.endpoints(namespace, service) {
                 if endpoint.address == address {
                     targets.extend(self.child(&["svc", namespace, service, &endpoint.label()]));

@@ -301,6 +301,12 @@ fn pods_and_reverse() {
         RecordType::PTR,
         expect!["db-0.db.default.svc.cluster.local."],
     );
+    // A service with an address of its own has names for its endpoints, too.
+    check(
+        "5.0.42.10.in-addr.arpa.",
+        RecordType::PTR,
+        expect!["10-42-0-5.web.default.svc.cluster.local."],
+    );
     check("1.1.1.1.in-addr.arpa.", RecordType::PTR, expect!["foreign"]);
 }
 
