@@ -161,6 +161,7 @@ impl Record {
         let share = Share {
             cpu_milli: promised.cpu_milli.max(given.cpu_milli),
             memory_bytes: promised.memory_bytes.max(given.memory_bytes),
+            storage_bytes: promised.storage_bytes.max(given.storage_bytes),
             ports: promised.ports,
         };
         (self.cpu_milli, self.memory_bytes) = (share.cpu_milli, share.memory_bytes);

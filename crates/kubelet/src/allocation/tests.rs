@@ -6,6 +6,7 @@ use crate::testing::object;
 const ROOM: Room = Room {
     cpu_milli: 1_000,
     memory_bytes: 1 << 30,
+    storage_bytes: 1 << 30,
     pods: 10,
 };
 

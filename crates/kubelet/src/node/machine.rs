@@ -74,6 +74,7 @@ impl Machine {
         Room {
             cpu_milli: self.cpu_milli.saturating_sub(kept.cpu_milli).max(0),
             memory_bytes: self.memory_bytes.saturating_sub(kept.memory_bytes).max(0),
+            storage_bytes: self.storage_bytes.saturating_sub(kept.storage_bytes).max(0),
             pods: config.max_pods(cpus),
         }
     }

@@ -20,8 +20,24 @@ mod features;
 pub(crate) struct Share {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
+    pub storage_bytes: i64,
     pub ports: Vec<HostPort>,
 }
+
+impl Share {
+    /// Of both together; ports do not add up.
+    fn beside(self, other: &Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            storage_bytes: self.storage_bytes.saturating_add(other.storage_bytes),
+            ports: Vec::new(),
+        }
+    }
+}
+
+/// What containers write and log on the node's disk.
+const STORAGE: &str = "ephemeral-storage";
 
 /// Shares by pod uid.
 pub(crate) type Admitted = HashMap<String, Share>;
@@ -67,6 +83,7 @@ impl Rejection {
 pub(crate) struct Room {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
+    pub storage_bytes: i64,
     pub pods: usize,
 }
 
@@ -97,15 +114,15 @@ pub(crate) fn share(pod: &Pod) -> Share {
     Share {
         cpu_milli: resources::pod_request_milli(pod, "cpu"),
         memory_bytes: resources::pod_request_milli(pod, "memory") / 1_000,
+        storage_bytes: resources::pod_request_milli(pod, STORAGE) / 1_000,
         ports: pod.spec.as_ref().map(HostPort::of).unwrap_or_default(),
     }
 }
 
 fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Result<(), Rejection> {
     let own = share(pod);
-    let used_cpu: i64 = admitted.values().map(|s| s.cpu_milli).sum();
-    let used_memory: i64 = admitted.values().map(|s| s.memory_bytes).sum();
-    let short = short_of(&own, admitted.len(), (used_cpu, used_memory), room);
+    let used = admitted.values().fold(Share::default(), Share::beside);
+    let short = short_of(&own, admitted.len(), &used, room);
     // Others may have to go for a critical pod, but only if nothing else is in its way.
     let short = match short {
         Err(rejection) if !is_critical(pod) => return Err(rejection),
@@ -125,7 +142,7 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
 }
 
 /// Whether there is room for one more beside so many pods and what they take.
-fn short_of(own: &Share, pods: usize, used: (i64, i64), room: Room) -> Result<(), Rejection> {
+fn short_of(own: &Share, pods: usize, used: &Share, room: Room) -> Result<(), Rejection> {
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
     let mut lacks = Vec::new();
     let mut lack = |resource, asked: i64, used: i64, capacity: i64| {
@@ -135,11 +152,23 @@ fn short_of(own: &Share, pods: usize, used: (i64, i64), room: Room) -> Result<()
         }
     };
     lack("pods", 1, count(pods), count(room.pods));
-    lack("cpu", own.cpu_milli, used.0, room.cpu_milli);
-    lack("memory", own.memory_bytes, used.1, room.memory_bytes);
-    let first = match pods + 1 > room.pods {
-        true => Some(insufficient("pods", 1, count(pods), count(room.pods))),
-        false => shortage(own, used, room),
+    lack("cpu", own.cpu_milli, used.cpu_milli, room.cpu_milli);
+    lack(
+        "memory",
+        own.memory_bytes,
+        used.memory_bytes,
+        room.memory_bytes,
+    );
+    let (asked, taken, have) = (own.storage_bytes, used.storage_bytes, room.storage_bytes);
+    lack(STORAGE, asked, taken, have);
+    // Upstream tells of the first that it looks at.
+    let first = match lacks.first() {
+        None => None,
+        Some(lack) if lack.resource == "pods" => {
+            Some(insufficient("pods", 1, count(pods), count(room.pods)))
+        }
+        Some(lack) if lack.resource == STORAGE => Some(insufficient(STORAGE, asked, taken, have)),
+        Some(_) => shortage(own, (used.cpu_milli, used.memory_bytes), room),
     };
     match first {
         None => Ok(()),

@@ -8,6 +8,7 @@ use super::*;
 const ROOM: Room = Room {
     cpu_milli: 2_000,
     memory_bytes: 1 << 30,
+    storage_bytes: 1 << 30,
     pods: 3,
 };
 
@@ -139,6 +140,15 @@ fn what_is_asked_for_must_be_there() {
     assert_eq!(
         reason(&asking("memory", "25Mi"), &admitted).as_deref(),
         Some("OutOfmemory")
+    );
+    let stored = with(&[asking("ephemeral-storage", "1000Mi")]);
+    assert_eq!(reason(&asking("ephemeral-storage", "24Mi"), &stored), None);
+    assert_eq!(
+        refused(&asking("ephemeral-storage", "25Mi"), &node, &stored),
+        Some((
+            "OutOfephemeral-storage".to_owned(),
+            "Node didn't have enough resource: ephemeral-storage, requested: 26214400, used: 1048576000, capacity: 1073741824".to_owned(),
+        ))
     );
     let full = with(&[
         pod(containers(json!({}))),
