@@ -2,28 +2,55 @@
 
 use k8s_openapi::api::core::v1::Pod;
 
-/// Linux allows 64 bytes with the final zero.
+/// The longest label of DNS.
 const MAX_HOSTNAME_BYTES: usize = 63;
+/// The longest name that Linux gives a machine.
+const MAX_NODENAME_BYTES: usize = 64;
 
 /// The hostname of the pod's UTS namespace, and its domain under the cluster's when it has a subdomain.
 pub(crate) fn names(pod: &Pod, cluster_domain: &str) -> (String, String) {
     let spec = pod.spec.as_ref();
     let given = |of: Option<&String>| of.filter(|n| !n.is_empty()).cloned();
     if let Some(full) = given(spec.and_then(|s| s.hostname_override.as_ref())) {
-        return (full, String::new());
+        return (cut(full), String::new());
     }
     let name = pod.metadata.name.clone().unwrap_or_default();
-    let mut hostname = given(spec.and_then(|s| s.hostname.as_ref())).unwrap_or(name);
-    if hostname.len() > MAX_HOSTNAME_BYTES {
-        hostname.truncate(MAX_HOSTNAME_BYTES);
-        hostname.truncate(hostname.trim_end_matches(['-', '.']).len());
-    }
+    let hostname = cut(given(spec.and_then(|s| s.hostname.as_ref())).unwrap_or(name));
     let namespace = pod.metadata.namespace.as_deref().unwrap_or("default");
     let domain = match given(spec.and_then(|s| s.subdomain.as_ref())) {
         Some(subdomain) => format!("{subdomain}.{namespace}.svc.{cluster_domain}"),
         None => String::new(),
     };
     (hostname, domain)
+}
+
+/// To the length of a hostname, which does not end with what separates its parts.
+fn cut(mut hostname: String) -> String {
+    if hostname.len() > MAX_HOSTNAME_BYTES {
+        hostname.truncate(MAX_HOSTNAME_BYTES);
+        hostname.truncate(hostname.trim_end_matches(['-', '.']).len());
+    }
+    hostname
+}
+
+/// The name that the kernel tells in the pod: its hostname, with its domain if it asks for that.
+///
+/// # Errors
+/// The two together are longer than the kernel allows, in upstream's words.
+pub(crate) fn nodename(pod: &Pod, cluster_domain: &str) -> Result<String, String> {
+    let (hostname, domain) = names(pod, cluster_domain);
+    let full = pod.spec.as_ref().and_then(|s| s.set_hostname_as_fqdn);
+    if domain.is_empty() || full != Some(true) {
+        return Ok(hostname);
+    }
+    let full = format!("{hostname}.{domain}");
+    let length = full.len();
+    if length > MAX_NODENAME_BYTES {
+        return Err(format!(
+            "failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long ({MAX_NODENAME_BYTES} characters is the max, {length} characters requested)"
+        ));
+    }
+    Ok(full)
 }
 
 /// A pod's addresses of those that its runtime tells: one of each family, first that of the node's primary one.

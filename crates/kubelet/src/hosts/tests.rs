@@ -52,6 +52,29 @@ fn long_names_are_cut_to_a_valid_hostname() {
     let mut pod = pod(json!({ "containers": [] }));
     pod.metadata.name = Some(format!("{}-{}", "a".repeat(62), "b".repeat(20)));
     assert_eq!(names(&pod, "cluster.local").0, "a".repeat(62));
+    let spec = json!({ "containers": [], "hostnameOverride": "o".repeat(64) });
+    assert_eq!(
+        names(&crate::testing::pod(spec), "cluster.local").0,
+        "o".repeat(63)
+    );
+}
+
+#[test]
+fn the_kernel_tells_no_more_than_64_bytes_of_a_name() {
+    let of = |hostname: &str, full: bool| {
+        let spec = json!({ "containers": [], "hostname": hostname, "subdomain": "s", "setHostnameAsFQDN": full });
+        nodename(&pod(spec), "cluster.local")
+    };
+    let domain = "s.shop.svc.cluster.local";
+    assert_eq!(of("h", false).unwrap(), "h");
+    assert_eq!(of("h", true).unwrap(), format!("h.{domain}"));
+    let longest = "h".repeat(64 - 1 - domain.len());
+    assert_eq!(of(&longest, true).unwrap(), format!("{longest}.{domain}"));
+    let longer = format!("{longest}h");
+    let expected = format!(
+        "failed to construct FQDN from pod hostname and cluster domain, FQDN {longer}.{domain} is too long (64 characters is the max, 65 characters requested)"
+    );
+    assert_eq!(of(&longer, true).unwrap_err(), expected);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
 /// The CRI description of the pod; the same for its sandbox and, as context, for each container.
 ///
 /// # Errors
-/// A pod that is to have users of its own cannot have any.
+/// A pod that is to have users of its own cannot have any; a name that is longer than the kernel allows.
 pub(crate) fn config(
     ctx: &Context,
     pod: &Pod,
@@ -33,12 +33,9 @@ pub(crate) fn config(
         context::uid(pod),
     );
     let dns = resolver(ctx, pod).config;
-    let (hostname, domain) = hosts::names(pod, &ctx.config.cluster_domain);
-    let fqdn = spec.and_then(|s| s.set_hostname_as_fqdn).unwrap_or(false) && !domain.is_empty();
-    let hostname = match (host_network, fqdn) {
-        (true, _) => String::new(),
-        (false, true) => format!("{hostname}.{domain}"),
-        (false, false) => hostname,
+    let hostname = match host_network {
+        true => String::new(),
+        false => hosts::nodename(pod, &ctx.config.cluster_domain)?,
     };
     let annotations = pod.metadata.annotations.clone().unwrap_or_default();
     Ok(v1::PodSandboxConfig {
