@@ -1,14 +1,27 @@
 //! The grpc probe: one `grpc.health.v1.Health/Check` call. Its two messages have one field each, so they are written
 //! and read by hand.
 
-use std::time::Duration;
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use percent_encoding::percent_decode_str;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::TcpStream,
+    time::{Instant, sleep, timeout_at},
+};
 use tonic::Code;
 
 use super::{Outcome, tcp};
@@ -19,6 +32,12 @@ const SERVING: u64 = 1;
 const MAX_ANSWER_BYTES: usize = 4 << 10;
 /// Longest trailers of the answer, bytes.
 const MAX_HEADERS_BYTES: u32 = 16 << 10;
+
+/// What upstream's client waits before it connects anew.
+const RECONNECT: Duration = Duration::from_secs(1);
+/// Which byte of a frame of HTTP/2 says what it is.
+const FRAME_TYPE: usize = 3;
+const SETTINGS: u8 = 4;
 
 /// What upstream's client says of a deadline.
 const LATE: &str = "context deadline exceeded";
@@ -42,22 +61,49 @@ pub(super) async fn probe(host: &str, port: u16, service: &str, timeout: Duratio
 async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Result<u64, String> {
     let deadline = Instant::now() + timeout;
     let seconds = timeout.as_secs();
+    let greeted = Arc::new(AtomicBool::new(false));
+    let asking = async {
+        loop {
+            match call(host, port, service, (timeout, &greeted)).await {
+                Err(_) if !greeted.load(Ordering::Relaxed) => sleep(RECONNECT).await,
+                answer => return answer,
+            }
+        }
+    };
+    match timeout_at(deadline, asking).await {
+        Ok(answer) => answer,
+        Err(_) if greeted.load(Ordering::Relaxed) => Err(late(seconds)),
+        Err(_) => {
+            let authority = tcp::authority(host, port);
+            Err(format!(
+                "timeout: failed to connect service \"{authority}\" within {seconds}s: {LATE}"
+            ))
+        }
+    }
+}
+
+/// One connection and one call over it. Says by `greeted` whether there is a server of HTTP/2: as long as there is none, upstream's
+/// client tries to connect until the deadline, and then tells of that only.
+async fn call(
+    host: &str,
+    port: u16,
+    service: &str,
+    (timeout, greeted): (Duration, &Arc<AtomicBool>),
+) -> Result<u64, String> {
+    let broken = |error: &dyn std::fmt::Display| {
+        format!("error: health rpc probe failed: rpc error: code = Unavailable desc = {error}")
+    };
+    let stream = Greeted {
+        stream: tcp::connect(host, port, timeout).await?,
+        read: 0,
+        greeted: greeted.clone(),
+    };
+    let (mut sender, connection) = hyper::client::conn::http2::Builder::new(TokioExecutor::new())
+        .max_header_list_size(MAX_HEADERS_BYTES)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| broken(&error))?;
     let authority = tcp::authority(host, port);
-    let failed = |error: &dyn std::fmt::Display| {
-        format!("timeout: failed to connect service \"{authority}\" within {seconds}s: {error}")
-    };
-    let connecting = async {
-        let stream = tcp::connect(host, port, timeout)
-            .await
-            .map_err(|error| failed(&error))?;
-        hyper::client::conn::http2::Builder::new(TokioExecutor::new())
-            .max_header_list_size(MAX_HEADERS_BYTES)
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|error| failed(&error))
-    };
-    let connected = timeout_at(deadline, connecting).await;
-    let (mut sender, connection) = connected.unwrap_or_else(|_| Err(failed(&LATE)))?;
     let request = Request::post(format!("http://{authority}/grpc.health.v1.Health/Check"))
         .header("content-type", "application/grpc")
         .header("te", "trailers")
@@ -65,31 +111,69 @@ async fn check(host: &str, port: u16, service: &str, timeout: Duration) -> Resul
         .body(Full::new(request(service)))
         .map_err(|error| error.to_string())?;
     let asking = async {
-        let response = sender
-            .send_request(request)
-            .await
-            .map_err(|error| failed(&error))?;
-        let (head, body) = response.into_parts();
+        let response = sender.send_request(request).await;
+        let (head, body) = response.map_err(|error| broken(&error))?.into_parts();
         let body = Limited::new(body, MAX_ANSWER_BYTES)
             .collect()
             .await
-            .map_err(|error| failed(&error))?;
+            .map_err(|error| broken(&error))?;
         let trailers = body.trailers().filter(|t| t.contains_key("grpc-status"));
-        match refusal(trailers.unwrap_or(&head.headers), seconds) {
+        match refusal(trailers.unwrap_or(&head.headers), timeout.as_secs()) {
             None => response_status(&body.to_bytes()),
             Some(why) => Err(why),
         }
     };
-    let answered = async {
-        tokio::pin!(asking);
-        tokio::pin!(connection);
-        tokio::select! {
-            answer = &mut asking => answer,
-            _ = &mut connection => asking.await,
+    tokio::pin!(asking);
+    tokio::pin!(connection);
+    tokio::select! {
+        answer = &mut asking => answer,
+        _ = &mut connection => asking.await,
+    }
+}
+
+/// A connection that tells whether what is there speaks HTTP/2: the first thing that such a server sends are its settings.
+struct Greeted {
+    stream: TcpStream,
+    /// Bytes of the server, as far as the one that counts.
+    read: usize,
+    greeted: Arc<AtomicBool>,
+}
+
+impl AsyncRead for Greeted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
+        let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let new = &buffer.filled()[before..];
+        if self.read <= FRAME_TYPE {
+            if new.get(FRAME_TYPE - self.read) == Some(&SETTINGS) {
+                self.greeted.store(true, Ordering::Relaxed);
+            }
+            self.read += new.len();
         }
-    };
-    let answer = timeout_at(deadline, answered).await;
-    answer.unwrap_or_else(|_| Err(late(seconds)))
+        polled
+    }
+}
+
+impl AsyncWrite for Greeted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        data: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(context, data)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
 }
 
 fn late(seconds: u64) -> String {

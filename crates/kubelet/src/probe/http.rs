@@ -1,14 +1,17 @@
 //! HTTP GET as probes and hooks do it: no certificate is checked, no connection kept, redirects to the same host are
 //! followed.
 
-use std::{sync::Arc, time::Duration};
+use std::{error::Error, io, sync::Arc, time::Duration};
 
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty};
 use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
 
 use super::{Outcome, tcp};
 
@@ -138,8 +141,9 @@ impl Http {
         timeout: Duration,
     ) -> Result<(StatusCode, String, Option<String>), String> {
         let stream = tcp::connect(&target.host, target.port, timeout).await?;
+        let ends = ends(&stream);
         if !target.https {
-            return exchange(stream, target).await;
+            return exchange(stream, target, &ends).await;
         }
         let name = ServerName::try_from(target.host.clone()).map_err(|error| error.to_string())?;
         let connector = tokio_rustls::TlsConnector::from(self.tls.clone());
@@ -147,9 +151,9 @@ impl Http {
         let connected = connector.connect(name, begun).into_fallible().await;
         let stream = connected.map_err(|(error, begun)| match begun.head == PLAIN {
             true => NOT_TLS.to_owned(),
-            false => error.to_string(),
+            false => words(&error, &ends),
         })?;
-        exchange(stream, target).await
+        exchange(stream, target, &ends).await
     }
 }
 
@@ -158,9 +162,37 @@ pub(crate) fn is_not_tls(error: &str) -> bool {
     error.ends_with(NOT_TLS)
 }
 
+/// Both ends of a connection, as Go tells of them.
+fn ends(stream: &TcpStream) -> String {
+    match (stream.local_addr(), stream.peer_addr()) {
+        (Ok(local), Ok(peer)) => format!("{local}->{peer}"),
+        _ => String::new(),
+    }
+}
+
+/// Go's words for how a connection broke.
+fn words(error: &(dyn Error + 'static), ends: &str) -> String {
+    let causes = std::iter::successors(Some(error), |&error| error.source());
+    let kinds = causes.filter_map(|cause| cause.downcast_ref::<io::Error>().map(io::Error::kind));
+    for kind in kinds {
+        match kind {
+            io::ErrorKind::UnexpectedEof => return "EOF".to_owned(),
+            io::ErrorKind::ConnectionReset => {
+                return format!("read tcp {ends}: read: connection reset by peer");
+            }
+            _ => {}
+        }
+    }
+    match error.downcast_ref::<hyper::Error>() {
+        Some(error) if error.is_incomplete_message() => "EOF".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
 async fn exchange<S>(
     stream: S,
     target: &Target,
+    ends: &str,
 ) -> Result<(StatusCode, String, Option<String>), String>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -196,7 +228,7 @@ where
         let response = sender
             .send_request(request)
             .await
-            .map_err(|error| error.to_string())?;
+            .map_err(|error| words(&error, ends))?;
         let status = response.status();
         let location = response.headers().get(header::LOCATION);
         let location = location.and_then(|l| l.to_str().ok()).map(str::to_owned);

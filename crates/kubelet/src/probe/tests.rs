@@ -140,6 +140,42 @@ async fn a_server_without_tls_is_told_from_one_that_is_broken() {
 }
 
 #[tokio::test]
+async fn a_connection_that_breaks_reads_as_in_go() {
+    let http = Http::new().unwrap();
+    for (https, reset) in [(false, false), (false, true), (true, false), (true, true)] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            if !reset {
+                stream
+                    .read_buf(&mut Vec::with_capacity(4_096))
+                    .await
+                    .unwrap();
+            }
+            // What is closed with something left to be read is reset.
+        });
+        let target = Target {
+            https,
+            host: "127.0.0.1".into(),
+            port,
+            path: "/x".into(),
+            headers: Vec::new(),
+        };
+        let error = http.get(&target, Duration::from_secs(5)).await.unwrap_err();
+        let scheme = if https { "https" } else { "http" };
+        let begins = format!("Get \"{scheme}://127.0.0.1:{port}/x\": ");
+        let why = error.strip_prefix(&begins).unwrap();
+        // Whether it is reset is for the kernel to say.
+        let is_reset = why.starts_with("read tcp 127.0.0.1:")
+            && why.ends_with(&format!(
+                "->127.0.0.1:{port}: read: connection reset by peer"
+            ));
+        assert!(why == "EOF" || (reset && is_reset), "{https} {why}");
+    }
+}
+
+#[tokio::test]
 async fn a_closed_port_reads_as_in_go() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -239,21 +275,47 @@ async fn grpc_answers_count_by_their_message_and_status() {
     }
 }
 
+/// As upstream's client, which connects anew until the deadline, and does not say what became of that.
 #[tokio::test]
-async fn a_grpc_server_that_is_silent_or_away_fails() {
+async fn a_grpc_server_that_is_silent_or_away_or_of_another_kind_fails() {
+    let words = |port: u16| {
+        Outcome::Failure(format!(
+            "timeout: failed to connect service \"127.0.0.1:{port}\" within 0s: context deadline exceeded"
+        ))
+    };
+    let soon = Duration::from_millis(100);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
-    let outcome = grpc::probe("127.0.0.1", port, "", Duration::from_millis(50)).await;
-    assert!(
-        matches!(&outcome, Outcome::Failure(text) if text.starts_with("timeout: ")),
-        "{outcome:?}"
-    );
-    drop(listener);
-    let outcome = grpc::probe("127.0.0.1", port, "", Duration::from_secs(5)).await;
-    assert!(
-        matches!(&outcome, Outcome::Failure(text) if text.contains("connection refused")),
-        "{outcome:?}"
-    );
+    let outcome = grpc::probe("127.0.0.1", port, "", soon).await;
+    assert_eq!(outcome, words(port));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let answer = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n");
+            answer.await.unwrap();
+        }
+    });
+    let outcome = grpc::probe("127.0.0.1", port, "", soon).await;
+    assert_eq!(outcome, words(port));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = closed.local_addr().unwrap().port();
+    drop(closed);
+    let outcome = grpc::probe("127.0.0.1", port, "", soon).await;
+    assert_eq!(outcome, words(port));
+}
+
+/// One that has greeted is one that answers too late.
+#[tokio::test]
+async fn a_grpc_server_that_does_not_answer_is_late() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        std::future::pending::<()>().await;
+    });
+    let outcome = grpc::probe("127.0.0.1", port, "", Duration::from_millis(200)).await;
+    let words = "timeout: health rpc did not complete within 0s";
+    assert_eq!(outcome, Outcome::Failure(words.to_owned()));
 }
 
 #[tokio::test]
