@@ -23,6 +23,7 @@ use crate::{
 
 mod conditions;
 mod container;
+mod end;
 mod mounts;
 mod phase;
 mod resources;
@@ -38,6 +39,8 @@ pub(crate) struct Verdict {
     pub message: String,
     /// The node is at fault: whoever counts the pod's failures is told by a condition.
     pub disruption: bool,
+    /// It was never let in.
+    pub rejected: bool,
 }
 
 /// What a status is made from.
@@ -77,9 +80,12 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     let Some(spec) = &input.pod.spec else {
         return input.base.clone();
     };
-    let rejected = input.verdict.is_some() && input.view.containers.is_empty();
+    let rejected = input.verdict.filter(|verdict| verdict.rejected);
+    if let Some(verdict) = rejected.filter(|_| input.view.containers.is_empty()) {
+        return turned_away(input, verdict);
+    }
     let init = spec.init_containers.iter().flatten();
-    let init: Vec<ContainerStatus> = init
+    let mut init: Vec<ContainerStatus> = init
         .map(|c| container::make(input, c, Role::Init))
         .collect();
     let main = spec.containers.iter();
@@ -97,6 +103,9 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
         Some(_) => "Failed",
         None => phase::of(input.pod, &init, &main, begun(input, spec), input.over),
     };
+    if input.stopped && (input.over || input.verdict.is_some()) {
+        end::unlocated(spec, input.base, &mut init, &mut main);
+    }
     let mut status = input.base.clone();
     let host_network = spec.host_network.unwrap_or(false);
     let ips = if host_network {
@@ -104,7 +113,7 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     } else {
         hosts::pod_ips(&input.view.ips(), &input.node_ips)
     };
-    if !ips.is_empty() && !rejected {
+    if !ips.is_empty() {
         status.pod_ip = ips.first().cloned();
         status.pod_ips = Some(ips.iter().map(|ip| PodIP { ip: ip.clone() }).collect());
     }
@@ -122,16 +131,36 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
         status.reason = input.verdict.map(|v| v.reason.clone());
         status.message = input.verdict.map(|v| v.message.clone());
     }
-    if !rejected && !ended {
+    if !ended {
         whole::apply(input, &mut status);
     }
-    if !rejected {
-        status.init_container_statuses = (!init.is_empty()).then_some(init);
-        status.container_statuses = Some(main);
-        status.ephemeral_container_statuses = (!ephemeral.is_empty()).then_some(ephemeral);
-    }
+    status.init_container_statuses = (!init.is_empty()).then_some(init);
+    status.container_statuses = Some(main);
+    status.ephemeral_container_statuses = (!ephemeral.is_empty()).then_some(ephemeral);
     conditions::apply(input, &mut status);
     status
+}
+
+/// Of a pod that is not let in nothing is told but why, as upstream: no addresses, no containers, none of the kubelet's conditions.
+fn turned_away(input: &Input<'_>, verdict: &Verdict) -> PodStatus {
+    let base = input.base;
+    let conditions = base.conditions.iter().flatten();
+    let of_others: Vec<_> = conditions
+        .filter(|condition| !conditions::is_own(condition))
+        .cloned()
+        .collect();
+    PodStatus {
+        phase: Some("Failed".to_owned()),
+        reason: Some(verdict.reason.clone()),
+        message: Some(verdict.message.clone()),
+        qos_class: Some(crate::resources::qos(input.pod).as_str().to_owned()),
+        start_time: base.start_time.clone().or(Some(Time(whole(input.seen)))),
+        observed_generation: input.pod.metadata.generation,
+        conditions: (!of_others.is_empty()).then_some(of_others),
+        resource_claim_statuses: base.resource_claim_statuses.clone(),
+        extended_resource_claim_status: base.extended_resource_claim_status.clone(),
+        ..Default::default()
+    }
 }
 
 /// Whether a main container runs or has run in the present sandbox.

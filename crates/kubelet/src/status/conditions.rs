@@ -29,6 +29,11 @@ const OWN: [&str; 8] = [
     restart_all::CONDITION,
 ];
 
+/// Whether nobody but the kubelet tells of it.
+pub(super) fn is_own(condition: &PodCondition) -> bool {
+    OWN.contains(&condition.type_.as_str())
+}
+
 /// Sets the conditions from the rest of the status, which is complete.
 pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     let mut set = Setter {

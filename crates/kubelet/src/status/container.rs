@@ -239,20 +239,28 @@ fn removed(old: &ContainerStatus, mut status: ContainerStatus) -> ContainerStatu
 /// How a container ended that the runtime has no record of.
 pub(crate) const UNKNOWN_END: &str = "ContainerStatusUnknown";
 
+/// What is told of a container that has not ended although its pod has.
+pub(super) const UNLOCATED: &str = "The container could not be located when the pod was terminated";
+
 /// The end of a container that ran when it was last seen.
 fn unseen_end(old: &ContainerStatus, over: bool) -> ContainerState {
     let message = match over {
-        true => "The container could not be located when the pod was terminated",
+        true => UNLOCATED,
         false => {
             "The container could not be located when the pod was deleted.  The container used to be Running"
         }
     };
+    unknown_end(message, old.container_id.clone())
+}
+
+/// Nobody knows how it ended: it counts as a failure.
+pub(super) fn unknown_end(message: &str, container_id: Option<String>) -> ContainerState {
     ContainerState {
         terminated: Some(ContainerStateTerminated {
             exit_code: 137,
             reason: Some(UNKNOWN_END.to_owned()),
             message: Some(message.to_owned()),
-            container_id: old.container_id.clone(),
+            container_id,
             ..Default::default()
         }),
         ..Default::default()

@@ -1,3 +1,4 @@
+mod end;
 mod told;
 mod whole;
 
@@ -392,23 +393,6 @@ fn what_has_not_started_waits_for_the_pod_to_be_initialized() {
 }
 
 #[test]
-fn a_rejected_pod_has_failed() {
-    let mut case = Case::new(one(), vec![]);
-    case.view = View::default();
-    case.verdict = Some(Verdict {
-        reason: "OutOfcpu".into(),
-        message: "m".into(),
-        disruption: false,
-    });
-    let status = case.make();
-    assert_eq!(
-        (&status["phase"], &status["reason"], &status["message"]),
-        (&json!("Failed"), &json!("OutOfcpu"), &json!("m"))
-    );
-    assert_eq!(status.get("containerStatuses"), None);
-}
-
-#[test]
 fn an_end_that_was_told_survives_its_record() {
     let mut case = Case::new(
         json!({ "restartPolicy": "Never", "containers": [{ "name": "a" }] }),
@@ -433,6 +417,7 @@ fn a_pod_that_the_node_ended_is_no_failure_of_its_own() {
             reason: "Evicted".into(),
             message: "m".into(),
             disruption,
+            rejected: false,
         });
         let status = case.make();
         assert_eq!(status["phase"], "Failed");

@@ -105,6 +105,7 @@ impl Worker {
                 reason: reason.to_owned(),
                 message,
                 disruption,
+                rejected: false,
             });
             return true;
         }
@@ -118,6 +119,7 @@ impl Worker {
                 reason: "DeadlineExceeded".to_owned(),
                 message,
                 disruption: false,
+                rejected: false,
             });
             return true;
         }
@@ -134,6 +136,7 @@ impl Worker {
                 message: rejection.status_message(),
                 reason: rejection.reason,
                 disruption: false,
+                rejected: true,
             });
             return true;
         }
