@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod};
+use k8s_openapi::{
+    api::core::v1::{Container, LifecycleHandler, Pod},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 
 use crate::{
     context::{self, Context},
@@ -79,9 +82,25 @@ async fn work(
             u64::try_from(sleep.seconds).unwrap_or(0),
         ))
         .await;
+        return Ok(());
     }
-    // tcpSocket hooks have never been run by any kubelet.
-    Ok(())
+    // Validation lets a tcpSocket pass, which no kubelet has ever run: as upstream's, such a hook fails.
+    Err(Failure::new(invalid(hook)))
+}
+
+/// Upstream's words for a hook that no kubelet runs.
+pub(super) fn invalid(hook: &LifecycleHandler) -> String {
+    let socket = hook.tcp_socket.as_ref().map_or("nil".to_owned(), |socket| {
+        let port = match &socket.port {
+            IntOrString::Int(number) => format!("{{0 {number} }}"),
+            IntOrString::String(name) => format!("{{1 0 {name}}}"),
+        };
+        let host = socket.host.as_deref().unwrap_or_default();
+        format!("&TCPSocketAction{{Port:{port},Host:{host},}}")
+    });
+    format!(
+        "invalid handler: &LifecycleHandler{{Exec:nil,HTTPGet:nil,TCPSocket:{socket},Sleep:nil,}}"
+    )
 }
 
 /// Any answer will do. A hook that is to be asked over TLS and does not speak it is asked without, as upstream does
@@ -114,8 +133,10 @@ fn told(pod: &Pod, container: &Container, hook: &LifecycleHandler, failure: &Fai
         let path = get.path.as_deref().unwrap_or_default();
         return format!("HTTP lifecycle hook ({path}) {failed}");
     }
-    let seconds = hook.sleep.as_ref().map_or(0, |sleep| sleep.seconds);
-    format!("Sleep lifecycle hook ({seconds}) {failed}")
+    match &hook.sleep {
+        Some(sleep) => format!("Sleep lifecycle hook ({}) {failed}", sleep.seconds),
+        None => format!("Cannot run handler: {error}"),
+    }
 }
 
 #[cfg(test)]

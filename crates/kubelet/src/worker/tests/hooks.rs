@@ -40,3 +40,29 @@ async fn a_hook_without_tls_is_asked_without_and_that_is_told() {
     );
     bench.delete(0).await;
 }
+
+/// Validation lets it pass, and upstream's kubelet fails it when it is to run it.
+#[tokio::test]
+async fn a_hook_that_no_kubelet_runs_fails() {
+    let mut spec = one("Never");
+    spec["containers"][0]["lifecycle"] =
+        json!({ "postStart": { "tcpSocket": { "host": "h", "port": 9 } } });
+    let mut bench = Bench::new(spec).await;
+    let told = bench.api.until_told("FailedPostStartHook").await;
+    assert!(
+        told.iter().any(|event| event[2] == "PostStartHook failed"),
+        "{told:?}"
+    );
+    bench.fake.until_asked("stop a-0 30").await;
+    bench.delete(0).await;
+    let hook = |socket| serde_json::from_value(json!({ "tcpSocket": socket })).unwrap();
+    for (socket, expected) in [
+        (json!({ "host": "h", "port": 9 }), "{Port:{0 9 },Host:h,}"),
+        (json!({ "port": "web" }), "{Port:{1 0 web},Host:,}"),
+    ] {
+        let expected = format!(
+            "invalid handler: &LifecycleHandler{{Exec:nil,HTTPGet:nil,TCPSocket:&TCPSocketAction{expected},Sleep:nil,}}"
+        );
+        assert_eq!(crate::worker::hooks::invalid(&hook(socket)), expected);
+    }
+}
