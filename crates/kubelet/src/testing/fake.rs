@@ -441,6 +441,10 @@ impl ImageService for Fake {
     ) -> Answer<v1::PullImageResponse> {
         let name = request.into_inner().image.unwrap().image;
         self.state(|state| state.note(format!("pull {name}")));
+        if name == "missing:slow" {
+            // From a registry that does not answer.
+            std::future::pending::<()>().await;
+        }
         Err(Status::not_found(name))
     }
 

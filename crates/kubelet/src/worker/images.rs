@@ -4,6 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Container, Pod, Secret};
 use knarr_cri::v1;
+use tokio::sync::oneshot;
 
 use super::{kill, memory::Waiting, plan::Start, start::Sequence};
 use crate::{
@@ -12,74 +13,124 @@ use crate::{
     image::{self, Failure, Ready, Wanted},
 };
 
-/// What has become of each.
+/// An image that a container is to run, or why there is none.
+pub(super) type Outcome = Result<Ready, Failure>;
+/// What has become of the image volumes, by their names.
+type OfVolumes = HashMap<String, Result<v1::ImageSpec, Failure>>;
+
+/// Where whoever looks for the images leaves them.
+pub(super) struct Found {
+    /// In the order of the containers to start.
+    containers: Vec<oneshot::Sender<Outcome>>,
+    volumes: oneshot::Sender<OfVolumes>,
+}
+
+/// Where whoever starts the containers waits for them.
+pub(super) struct Awaited {
+    containers: HashMap<String, oneshot::Receiver<Outcome>>,
+    volumes: oneshot::Receiver<OfVolumes>,
+}
+
+/// The images of these containers, and of the pod's volumes, from one who looks for them to one who starts containers. Each is
+/// handed over by itself: as upstream, a container waits for its own image, not for those of the containers after it.
+pub(super) fn handover(starts: &[Start]) -> (Found, Awaited) {
+    let (volumes, awaited_volumes) = oneshot::channel();
+    let (mut found, mut awaited) = (Vec::new(), HashMap::new());
+    for start in starts {
+        let (sender, receiver) = oneshot::channel();
+        found.push(sender);
+        awaited.insert(start.name.clone(), receiver);
+    }
+    (
+        Found {
+            containers: found,
+            volumes,
+        },
+        Awaited {
+            containers: awaited,
+            volumes: awaited_volumes,
+        },
+    )
+}
+
+impl Awaited {
+    /// Once all image volumes have been looked for. `None` if that was called off.
+    pub(super) async fn volumes(self) -> Option<Images> {
+        Some(Images {
+            containers: self.containers,
+            volumes: self.volumes.await.ok()?,
+        })
+    }
+}
+
+/// Of the volumes all, of the containers those that are there by now.
 pub(super) struct Images {
     /// Of the containers to start, by their names.
-    containers: HashMap<String, Result<Ready, Failure>>,
-    /// Of the image volumes, by their names.
-    volumes: HashMap<String, Result<v1::ImageSpec, Failure>>,
+    containers: HashMap<String, oneshot::Receiver<Outcome>>,
+    volumes: OfVolumes,
 }
 
 impl Images {
-    /// Whether somebody has asked for an image now, in vain. Those that wait to be asked for again are not counted.
-    fn any_pull_failed(&self) -> bool {
-        let containers = self
-            .containers
-            .values()
-            .filter_map(|image| image.as_ref().err());
-        let volumes = self
-            .volumes
-            .values()
-            .filter_map(|image| image.as_ref().err());
-        (containers.chain(volumes)).any(|failure| failure.reason == image::PULL_FAILED)
+    /// The container's own image, as soon as it has been looked for. Once. `None` if that was called off.
+    pub(super) async fn of_container(&mut self, name: &str) -> Option<Outcome> {
+        self.containers.remove(name)?.await.ok()
     }
 
-    /// The container's own image. Once.
-    pub(super) fn of_container(&mut self, name: &str) -> Result<Ready, Failure> {
-        let image = self.containers.remove(name);
-        image.unwrap_or_else(|| {
-            Err(Failure {
-                reason: "InvalidImageName",
-                message: format!("container {name} is not in the pod"),
-                retry: super::start::CONTAINER_RETRY,
-            })
-        })
-    }
-
-    /// What the container's mounts name by image volumes. One that it does not mount may be missing: as upstream, only
-    /// containers that need it wait for it.
     pub(super) fn of_volumes<'a>(
         &self,
         container: &'a Container,
     ) -> Result<HashMap<&'a str, v1::ImageSpec>, Failure> {
-        let mut found = HashMap::new();
-        for mount in container.volume_mounts.iter().flatten() {
-            match self.volumes.get(&mount.name) {
-                Some(Ok(image)) => found.insert(mount.name.as_str(), image.clone()),
-                Some(Err(failure)) => return Err(failure.clone()),
-                None => None,
-            };
-        }
-        Ok(found)
+        mounted(&self.volumes, container)
     }
+}
+
+/// What the container's mounts name by image volumes. One that it does not mount may be missing: as upstream, only
+/// containers that need it wait for it.
+fn mounted<'a>(
+    volumes: &OfVolumes,
+    container: &'a Container,
+) -> Result<HashMap<&'a str, v1::ImageSpec>, Failure> {
+    let mut found = HashMap::new();
+    for mount in container.volume_mounts.iter().flatten() {
+        match volumes.get(&mount.name) {
+            Some(Ok(image)) => found.insert(mount.name.as_str(), image.clone()),
+            Some(Err(failure)) => return Err(failure.clone()),
+            None => None,
+        };
+    }
+    Ok(found)
+}
+
+/// Whether somebody has asked for the image now, in vain. Those that wait to be asked for again are not counted.
+fn is_failed_pull<T>(image: &Result<T, Failure>) -> bool {
+    matches!(image, Err(failure) if failure.reason == image::PULL_FAILED)
 }
 
 impl Sequence {
     /// Makes the images present of every container to start and of every image volume of the pod.
-    pub(super) async fn images(&self) -> Images {
+    pub(super) async fn images(&self, found: Found) {
         let (secrets, missing) = pull_secrets(&self.ctx, &self.pod).await;
-        let own = futures::future::join_all(
-            self.plan
-                .start
-                .iter()
-                .map(|start| self.container_image(start, &secrets)),
-        );
-        let (containers, volumes) = tokio::join!(own, self.volume_images(&secrets));
-        let images = Images {
-            containers: containers.into_iter().flatten().collect(),
-            volumes,
+        let (starts, secrets) = (self.plan.start.iter(), secrets.as_slice());
+        let own = starts.zip(found.containers).map(async |(start, to)| {
+            match self.container_image(start, secrets).await {
+                Some(image) => {
+                    let failed = is_failed_pull(&image);
+                    // Nobody waits for it any more where the pod is to end.
+                    drop(to.send(image));
+                    failed
+                }
+                None => false,
+            }
+        });
+        let volumes = async {
+            let volumes = self.volume_images(secrets).await;
+            let failed = volumes.values().any(is_failed_pull);
+            self.tell_of_volumes(&volumes);
+            drop(found.volumes.send(volumes));
+            failed
         };
-        if images.any_pull_failed() && !missing.is_empty() {
+        let (own, volumes) = tokio::join!(futures::future::join_all(own), volumes);
+        if (volumes || own.contains(&true)) && !missing.is_empty() {
             let note = format!(
                 "Unable to retrieve some image pull secrets ({}); attempting to pull the image may not succeed.",
                 missing.join(", ")
@@ -87,14 +138,17 @@ impl Sequence {
             let events = &self.ctx.events;
             events.pod(&self.pod, WARNING, "FailedToRetrieveImagePullSecret", note);
         }
+    }
+
+    /// Which containers wait for images that they mount.
+    fn tell_of_volumes(&self, volumes: &OfVolumes) {
         for start in &self.plan.start {
             let container = kill::find(&self.pod, &start.name);
-            let found = container.map(|container| images.of_volumes(&container).map(drop));
+            let found = container.map(|container| mounted(volumes, &container).map(drop));
             if let Some(Err(failure)) = found {
                 self.waits(&start.name, &failure);
             }
         }
-        images
     }
 
     /// Told at once: volumes may keep the sequence from getting there.
@@ -108,11 +162,7 @@ impl Sequence {
         });
     }
 
-    async fn container_image(
-        &self,
-        start: &Start,
-        secrets: &[Arc<Secret>],
-    ) -> Option<(String, Result<Ready, Failure>)> {
+    async fn container_image(&self, start: &Start, secrets: &[Arc<Secret>]) -> Option<Outcome> {
         let container = kill::find(&self.pod, &start.name)?;
         let wanted = Wanted::of(&self.pod, &container);
         let began = tokio::time::Instant::now();
@@ -125,14 +175,11 @@ impl Sequence {
             }
             Ok(_) => {}
         }
-        Some((start.name.clone(), result))
+        Some(result)
     }
 
     /// One after the other, as upstream: of two that name the same image, the second finds it there or waits with the first.
-    async fn volume_images(
-        &self,
-        secrets: &[Arc<Secret>],
-    ) -> HashMap<String, Result<v1::ImageSpec, Failure>> {
+    async fn volume_images(&self, secrets: &[Arc<Secret>]) -> OfVolumes {
         let mut found = HashMap::new();
         let spec = self.pod.spec.iter();
         for volume in spec.flat_map(|s| s.volumes.iter().flatten()) {

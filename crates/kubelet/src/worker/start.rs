@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     container::{self, Pieces},
     hooks,
-    images::Images,
+    images::{self, Awaited, Images},
     kill,
     memory::{Waiting, WorkerState},
     plan::{Plan, Sandbox, Start},
@@ -76,10 +76,17 @@ impl Sequence {
             Some(Err(())) => return self.pod_done(false),
             None => return,
         }
+        let (found, awaited) = images::handover(&self.plan.start);
+        let images = self.unless_cancelled(self.images(found));
+        tokio::join!(images, self.containers(awaited));
+    }
+
+    /// Starts the containers, each when its image is there.
+    async fn containers(&self, images: Awaited) {
         let (sandbox, volumes, images) = tokio::join!(
             self.sandbox(),
             self.unless_cancelled(self.volumes()),
-            self.unless_cancelled(self.images())
+            images.volumes()
         );
         let (Some(volumes), Some(mut images)) = (volumes, images) else {
             return;
@@ -95,8 +102,11 @@ impl Sequence {
             if self.token.is_cancelled() {
                 return;
             }
+            let Some(image) = images.of_container(&start.name).await else {
+                return;
+            };
             let result = self
-                .container(&sandbox, &volumes, &container, start, &mut images)
+                .container((&sandbox, &volumes), &container, start, (image, &images))
                 .await;
             self.state.write(|memory| match result {
                 Ok(()) => {
@@ -259,11 +269,10 @@ impl Sequence {
 
     async fn container(
         &self,
-        sandbox: &str,
-        volumes: &Mounted,
+        (sandbox, volumes): (&str, &Mounted),
         container: &Container,
         start: &Start,
-        images: &mut Images,
+        (image, images): (images::Outcome, &Images),
     ) -> Result<(), Failure> {
         let (ctx, pod) = (&self.ctx, &self.pod);
         let uid = context::uid(pod);
@@ -284,9 +293,7 @@ impl Sequence {
             Failure::from(failure)
         })?;
         // Of a missing one it has been told when it was looked for.
-        let image = images
-            .of_container(&container.name)
-            .map_err(Failure::from)?;
+        let image = image.map_err(Failure::from)?;
         if image.was_there {
             ctx.images.tell_of_present(Wanted::of(pod, container));
         }

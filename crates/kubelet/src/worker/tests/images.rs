@@ -75,6 +75,19 @@ async fn only_who_mounts_an_image_waits_for_it() {
     bench.delete(0).await;
 }
 
+/// As upstream, which pulls what a container runs only when the containers before it have been started.
+#[tokio::test]
+async fn a_container_does_not_wait_for_the_image_of_the_next() {
+    let mut bench = Bench::new(json!({
+        "containers": [{ "name": "a", "image": "img:1" }, { "name": "b", "image": "missing:slow" }],
+    }))
+    .await;
+    bench.fake.until_asked("pull missing:slow").await;
+    bench.fake.until_asked("start a-0").await;
+    assert!(!bench.log().contains(&"create b-0".to_owned()));
+    bench.delete(0).await;
+}
+
 #[tokio::test]
 async fn a_path_does_not_lead_out_of_an_image() {
     let mut spec = with_volume("data:1");
