@@ -21,7 +21,7 @@ impl IncludeObject {
             "None" => Ok(IncludeObject::None),
             "Object" => Ok(IncludeObject::Object),
             other => Err(Status::bad_request(format!(
-                "unrecognized includeObject value: {other}"
+                "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
             ))),
         }
     }

@@ -103,67 +103,65 @@ impl ListOptions {
 /// Upstream's `ValidateListOptions`.
 fn validate(query: &Query<'_>, watch: bool) -> Vec<Error> {
     let mut errors = Vec::new();
-    let (version, version_match) = (
+    let (version, mut version_match) = (
         query.get("resourceVersion"),
         query.get("resourceVersionMatch"),
     );
+    let continued = !query.get("continue").is_empty();
+    let mut initial = query.find("sendInitialEvents").is_some();
     let path = Path::new("resourceVersionMatch");
-    let initial = query.find("sendInitialEvents").is_some();
-    if watch && initial {
-        if version_match.is_empty() {
-            let path = Path::new("resourceVersionMatch");
-            errors.push(Error::forbidden(
+    // Upstream's defaults, by which such a watch asks for its initial events.
+    if watch && !initial && version_match.is_empty() && matches!(version, "" | "0") {
+        (initial, version_match) = (true, "NotOlderThan");
+    }
+    let mut forbid = |path: &Path, why: &str| errors.push(Error::forbidden(path, why));
+    if watch {
+        if initial && version_match != "NotOlderThan" {
+            forbid(
                 &path,
                 "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
-        } else if version_match != "NotOlderThan" {
-            errors.push(Error::not_supported(
-                &path,
-                version_match,
-                &["NotOlderThan"],
-            ));
+            );
         }
-        return errors;
-    }
-    if initial {
-        let path = Path::new("sendInitialEvents");
-        errors.push(Error::forbidden(
-            &path,
-            "sendInitialEvents is forbidden for list",
-        ));
-    }
-    if version_match.is_empty() {
-        return errors;
-    }
-    if watch {
-        errors.push(Error::forbidden(
-            &path,
-            "resourceVersionMatch is forbidden for watch",
-        ));
-    }
-    if version.is_empty() {
-        errors.push(Error::forbidden(
+        if !initial && !version_match.is_empty() {
+            forbid(
+                &path,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            );
+        }
+    } else if !version_match.is_empty() && version.is_empty() {
+        forbid(
             &path,
             "resourceVersionMatch is forbidden unless resourceVersion is provided",
-        ));
+        );
     }
-    if !query.get("continue").is_empty() {
-        errors.push(Error::forbidden(
+    let allowed: &[&str] = match watch {
+        true => &["NotOlderThan"],
+        false => &["Exact", "NotOlderThan", ""],
+    };
+    let unknown = (!version_match.is_empty() && !allowed.contains(&version_match))
+        .then(|| Error::not_supported(&path, version_match, allowed));
+    let follows = (!version_match.is_empty() && continued).then(|| {
+        Error::forbidden(
             &path,
             "resourceVersionMatch is forbidden when continue is provided",
-        ));
+        )
+    });
+    // Each side has its own order of the two.
+    match watch {
+        true => errors.extend(unknown.into_iter().chain(follows)),
+        false => errors.extend(follows.into_iter().chain(unknown)),
     }
-    match version_match {
-        "Exact" if version == "0" => errors.push(Error::forbidden(
+    if !watch && version_match == "Exact" && version == "0" {
+        errors.push(Error::forbidden(
             &path,
             "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-        )),
-        "Exact" | "NotOlderThan" => {}
-        other => errors.push(Error::not_supported(
-            &path,
-            other,
-            &["Exact", "NotOlderThan", ""],
-        )),
+        ));
+    }
+    if !watch && initial {
+        errors.push(Error::forbidden(
+            &Path::new("sendInitialEvents"),
+            "sendInitialEvents is forbidden for list",
+        ));
     }
     errors
 }
@@ -314,4 +312,57 @@ fn expired(options: &ListOptions) -> Response<Body> {
     let mut tree = Status::expired(CONTINUE_EXPIRED).to_value();
     tree["metadata"] = json!({"continue": token.inconsistent()});
     respond::tree(StatusCode::GONE, &tree, respond::JSON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::IncludeObject;
+
+    #[test]
+    fn options_are_refused_in_upstreams_words() {
+        const NEEDS: &str = "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        const WATCH: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+        const ONE: &str = "resourceVersionMatch: Unsupported value: \"Exact\": supported values: \"NotOlderThan\"";
+        const VERSION: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided";
+        const CONTINUE: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden when continue is provided";
+        const ZERO: &str = "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        const LIST: &str = "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list";
+        let cases: &[(&str, bool, &[&str])] = &[
+            ("sendInitialEvents=true", true, &[NEEDS]),
+            (
+                "sendInitialEvents=true&resourceVersionMatch=Exact",
+                true,
+                &[NEEDS, ONE],
+            ),
+            ("resourceVersionMatch=NotOlderThan", true, &[WATCH]),
+            ("resourceVersionMatch=Exact", true, &[WATCH, ONE]),
+            (
+                "sendInitialEvents=true&resourceVersionMatch=NotOlderThan&continue=x",
+                true,
+                &[CONTINUE],
+            ),
+            ("continue=x", true, &[CONTINUE]),
+            ("resourceVersion=0", true, &[]),
+            ("resourceVersionMatch=Exact", false, &[VERSION]),
+            (
+                "resourceVersionMatch=Exact&resourceVersion=0&sendInitialEvents=true",
+                false,
+                &[ZERO, LIST],
+            ),
+            (
+                "resourceVersionMatch=NotOlderThan&resourceVersion=1&continue=x",
+                false,
+                &[CONTINUE],
+            ),
+        ];
+        for (query, watch, wanted) in cases {
+            let errors = validate(&Query::parse(query).unwrap(), *watch);
+            let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+            assert_eq!(told, *wanted, "{query}");
+        }
+        let unknown = IncludeObject::parse("Foo").unwrap_err();
+        let wanted = "Unable to convert to Table as requested: includeObject: Invalid value: \"Foo\": must be 'Metadata', 'Object', 'None', or empty";
+        assert_eq!(unknown.message, wanted);
+    }
 }
