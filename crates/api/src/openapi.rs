@@ -4,6 +4,8 @@
 //! crate::Kinds ------> served.rs, pages.rs: operations --------+
 //!                                                              +--> one JSON piece at a time --> gzip + SHA-256 --> kept
 //! crate::schema  ----> definitions.rs: the types they reach ---+         (or proto.rs)
+//!                                                              |
+//! other servers' v2 -> part.rs, check.rs --> merge.rs ---------+ v2.rs
 //! ```
 //!
 //! A document is made when it is first asked for, and only its compressed bytes are kept. Making all of them at build time was
@@ -23,28 +25,31 @@ use sha2::{Digest, Sha256};
 
 use crate::{Kind, Kinds};
 
+mod check;
 mod custom;
 mod definitions;
 mod dialect;
 mod group_versions;
 mod item;
+mod merge;
+mod messages;
 mod names;
 mod operations;
 mod pages;
 mod parameters;
+mod part;
 mod paths;
 mod proto;
 mod served;
 mod shared;
 #[cfg(test)]
 mod tests;
+mod v2;
 
-use custom::Custom;
 use definitions::Definitions;
-use dialect::Dialect;
 use group_versions::GroupVersion;
 use item::PathItem;
-use shared::Shared;
+pub use part::{Part, PartError};
 
 /// What clients put into `Accept` to get the v2 document as protobuf; kubectl up to 1.26 takes nothing else. It is no valid
 /// media type (`@`), so newer clients also send [`V2_PROTOBUF_CONTENT_TYPE`].
@@ -104,14 +109,30 @@ impl Documents {
 
     /// `/openapi/v2` as JSON.
     pub fn v2_json(&self) -> &Document {
-        let make = || seal(|out| write_v2(out, self.kinds()));
+        let make = || seal(|out| v2::json(out, self.kinds(), &[]));
         self.v2_json.get_or_init(make)
     }
 
     /// `/openapi/v2` as protobuf: see [`V2_PROTOBUF_ACCEPT`].
     pub fn v2_proto(&self) -> &Document {
-        let make = || seal(|out| write_v2_proto(out, self.kinds()));
+        let make = || seal(|out| v2::protobuf(out, self.kinds(), &[]));
         self.v2_proto.get_or_init(make)
+    }
+
+    /// `/openapi/v2` as JSON, with what other servers say. Not kept.
+    ///
+    /// # Errors
+    /// Where a part cannot be merged.
+    pub fn merged_json(&self, parts: &[Arc<Part>]) -> io::Result<Document> {
+        try_seal(|out| v2::json(out, self.kinds(), parts))
+    }
+
+    /// The same as protobuf.
+    ///
+    /// # Errors
+    /// Where a part cannot be merged.
+    pub fn merged_proto(&self, parts: &[Arc<Part>]) -> io::Result<Document> {
+        try_seal(|out| v2::protobuf(out, self.kinds(), parts))
     }
 
     /// The body of `/openapi/v3`: the URL of each document. Makes them all.
@@ -142,20 +163,25 @@ impl Documents {
 
 /// Compresses what `write` writes.
 fn seal(write: impl FnOnce(&mut Sealer) -> io::Result<()>) -> Document {
+    // Writing to memory does not fail, and the pieces are JSON trees.
+    try_seal(write).expect("writing to memory")
+}
+
+/// The same, where what is written can be wrong.
+fn try_seal(write: impl FnOnce(&mut Sealer) -> io::Result<()>) -> io::Result<Document> {
     let mut out = Sealer {
         gz: GzEncoder::new(Vec::new(), Compression::default()),
         hash: Sha256::new(),
     };
-    // Writing to memory does not fail, and the pieces are JSON trees.
-    write(&mut out).expect("writing to memory");
-    let gz = out.gz.finish().expect("writing to memory").into();
+    write(&mut out)?;
+    let gz = out.gz.finish()?.into();
     let hash = out
         .hash
         .finalize()
         .iter()
         .map(|byte| format!("{byte:02X}"))
         .collect();
-    Document { gz, hash }
+    Ok(Document { gz, hash })
 }
 
 struct Sealer {
@@ -177,59 +203,6 @@ impl Write for Sealer {
 
 fn info() -> Value {
     json!({"title": "Kubernetes", "version": RELEASE})
-}
-
-fn write_v2<'k>(
-    out: &mut impl Write,
-    kinds: impl Iterator<Item = &'k Kind> + Clone,
-) -> io::Result<()> {
-    let definitions = Definitions::new(Custom::new(kinds.clone()));
-    let items = paths::all(kinds, &definitions.custom);
-    let mut shared = Shared::default();
-    write!(out, r#"{{"swagger":"2.0","info":{},"paths":"#, info())?;
-    members(
-        out,
-        items
-            .iter()
-            .map(|item| (item.path.as_str(), operations::v2(item, &mut shared))),
-    )?;
-    write!(out, r#","definitions":"#)?;
-    let roots = items.iter().flat_map(PathItem::definitions);
-    let names = definitions::closure(roots, &definitions.custom);
-    members(
-        out,
-        names
-            .iter()
-            .map(|name| (&**name, definitions.render(name, Dialect::V2))),
-    )?;
-    write!(out, r#","parameters":"#)?;
-    members(out, shared.iter().map(|(name, of)| (name, of.clone())))?;
-    write!(
-        out,
-        r#","security":[{{"BearerToken":[]}}],"securityDefinitions":{}}}"#,
-        security()
-    )
-}
-
-fn write_v2_proto<'k>(
-    out: &mut impl Write,
-    kinds: impl Iterator<Item = &'k Kind> + Clone,
-) -> io::Result<()> {
-    let definitions = Definitions::new(Custom::new(kinds.clone()));
-    let items = paths::all(kinds, &definitions.custom);
-    let mut shared = Shared::default();
-    let mut document = proto::Document::new(&info());
-    for item in &items {
-        document.path(&item.path, &operations::v2(item, &mut shared));
-    }
-    let roots = items.iter().flat_map(PathItem::definitions);
-    for name in definitions::closure(roots, &definitions.custom) {
-        document.definition(&name, &definitions.render(&name, Dialect::V2));
-    }
-    for (name, parameter) in shared.iter() {
-        document.parameter(name, parameter);
-    }
-    document.write(out)
 }
 
 /// A document of some of the paths; those of a group-version name the types that options of all groups are in it.

@@ -4,7 +4,7 @@
 //! APIServices --> routes: which server serves a group-version --> proxy: authorized requests, with the user's name
 //!      ^               |
 //!      |               +--> follower: one task a server: is it available, what does it serve? --> discovery, OpenAPI
-//!      |                        |
+//!      |                        |       schemas: what it says in OpenAPI v2, when somebody wants the document of all
 //!      +-- registration         +--> status of the APIService
 //!          (what is served here has APIServices too)
 //! ```
@@ -20,6 +20,7 @@
 //! Upstream runs all of it in the API server, too: what dials and what judges by dialing hold the same credentials. A request for what
 //! is served here pays one look at a set that is mostly empty.
 
+mod ask;
 mod availability;
 mod discovery;
 mod follower;
@@ -29,6 +30,7 @@ mod objects;
 mod proxy;
 pub mod registration;
 mod routes;
+mod schemas;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,7 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
+use self::schemas::Schemas;
 pub use self::{
     local::Locals,
     proxy::pass,
@@ -63,6 +66,8 @@ pub struct Aggregation {
     /// What is in `learned`, as it is shown.
     shown: ArcSwap<Shown>,
     merged: ArcSwapOption<Merged>,
+    /// Their OpenAPI v2 documents.
+    v2: Arc<Schemas>,
     /// What other parts of this process serve.
     pub locals: Locals,
 }
@@ -180,6 +185,13 @@ impl Aggregation {
         });
         self.merged.store(Some(merged.clone()));
         View::Merged(merged)
+    }
+
+    /// The OpenAPI v2 document with what other servers say of themselves; `None` where they say nothing.
+    pub async fn merged_v2(&self, snapshot: &Arc<Snapshot>) -> Option<Arc<schemas::Merged>> {
+        let mut parts = self.locals.parts();
+        parts.extend(self.v2.parts(&self.routes.load_full()).await);
+        self.v2.merged(snapshot, parts)
     }
 
     /// Paths of other servers' OpenAPI v3 documents (`apis/GROUP/VERSION`) with their hashes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use knarr_api::openapi::{self, Document, Documents};
+use knarr_api::openapi::{self, Document};
 use knarr_auth::{headers::Headers, query::Query, route::ApiRequest};
 use knarr_meta::status::Status;
 use knarr_registry::{catalog::Snapshot, discovery::etag};
@@ -39,7 +39,7 @@ pub async fn serve(
             Ok(form) => form,
             Err(status) => return Some(Err(status)),
         };
-        return Some(v2(snapshot, form, headers).await);
+        return Some(v2(core, snapshot, form, headers).await);
     }
     let rest = rest.strip_prefix("v3")?;
     if form(accept) == Ok(Form::Protobuf) && !accepts_json(accept) {
@@ -78,33 +78,35 @@ fn accepts_json(accept: &str) -> bool {
 /// Documents are made at first use, which takes longer than a request may hold up a thread.
 async fn made<T: Send + 'static>(
     snapshot: &Arc<Snapshot>,
-    make: impl FnOnce(&Documents) -> T + Send + 'static,
+    make: impl FnOnce(&Snapshot) -> T + Send + 'static,
 ) -> Result<T, Status> {
     let snapshot = snapshot.clone();
-    tokio::task::spawn_blocking(move || make(&snapshot.openapi))
+    tokio::task::spawn_blocking(move || make(&snapshot))
         .await
         .map_err(Status::internal)
 }
 
-async fn v2(snapshot: &Arc<Snapshot>, form: Form, headers: &Headers<'_>) -> Answer {
-    let (content_type, document) = match form {
-        Form::Json => (
-            "application/json",
-            made(snapshot, |all| all.v2_json().clone()).await?,
-        ),
-        Form::Protobuf => (
-            openapi::V2_PROTOBUF_CONTENT_TYPE,
-            made(snapshot, |all| all.v2_proto().clone()).await?,
-        ),
+/// With what other servers say, as far as it is known.
+async fn v2(core: &Core, snapshot: &Arc<Snapshot>, form: Form, headers: &Headers<'_>) -> Answer {
+    let merged = core.aggregation.merged_v2(snapshot).await;
+    let content_type = match form {
+        Form::Json => "application/json",
+        Form::Protobuf => openapi::V2_PROTOBUF_CONTENT_TYPE,
     };
-    document_response(&document, content_type, headers)
+    let document = made(snapshot, move |all| match (&merged, form) {
+        (None, Form::Json) => all.openapi.v2_json().clone(),
+        (None, Form::Protobuf) => all.openapi.v2_proto().clone(),
+        (Some(merged), Form::Json) => merged.json(all).clone(),
+        (Some(merged), Form::Protobuf) => merged.protobuf(all).clone(),
+    });
+    document_response(&document.await?, content_type, headers)
 }
 
 /// With the documents of other servers, which they are asked for.
 async fn index(core: &Core, snapshot: &Arc<Snapshot>, headers: &Headers<'_>) -> Answer {
     let remote = core.aggregation.schemas();
     let bytes = made(snapshot, move |all| {
-        let mut index = all.v3_index();
+        let mut index = all.openapi.v3_index();
         for (path, hash) in remote {
             let url = match hash.as_str() {
                 "" => format!("/openapi/v3/{path}"),
@@ -128,9 +130,11 @@ async fn v3(
     headers: &Headers<'_>,
 ) -> Answer {
     let wanted = path.to_owned();
-    let document = made(snapshot, move |all| all.v3_document(&wanted).cloned())
-        .await?
-        .ok_or_else(Status::path_not_found)?;
+    let document = made(snapshot, move |all| {
+        all.openapi.v3_document(&wanted).cloned()
+    })
+    .await?
+    .ok_or_else(Status::path_not_found)?;
     let hash = query.get("hash");
     if !hash.is_empty() && hash != document.hash {
         // The client's index is old.

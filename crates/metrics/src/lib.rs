@@ -218,6 +218,10 @@ impl LocalApi for Metrics {
         schema::document()
     }
 
+    fn schema_v2(&self) -> Value {
+        schema::document_v2()
+    }
+
     async fn answer(&self, request: &ApiRequest<'_>) -> Result<Value, Status> {
         let info = &request.info;
         let resource = Resource::named(info.resource).filter(|_| info.subresource.is_empty());

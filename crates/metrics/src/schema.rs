@@ -1,22 +1,62 @@
-//! The OpenAPI v3 document: what `kubectl explain` reads.
+//! The OpenAPI documents: what `kubectl explain` reads, v3 since 1.27 and v2 before.
 
 use serde_json::{Value, json};
 
 use crate::{GROUP, Resource, VERSION};
 
+const JSON: &str = "application/json";
 const PREFIX: &str = "io.k8s.metrics.pkg.apis.metrics.v1beta1";
+
+/// Version of OpenAPI.
+#[derive(Clone, Copy, Debug)]
+enum Dialect {
+    V2,
+    V3,
+}
+
+impl Dialect {
+    /// A reference to the definition of a kind.
+    fn reference(self, kind: &str) -> Value {
+        let place = match self {
+            Dialect::V2 => "definitions",
+            Dialect::V3 => "components/schemas",
+        };
+        json!({"$ref": format!("#/{place}/{PREFIX}.{kind}")})
+    }
+
+    /// A successful answer.
+    fn response(self, kind: &str) -> Value {
+        let schema = self.reference(kind);
+        match self {
+            Dialect::V2 => json!({"description": "OK", "schema": schema}),
+            Dialect::V3 => {
+                json!({"description": "OK", "content": {JSON: {"schema": schema}}})
+            }
+        }
+    }
+}
 
 /// The document of the group-version.
 pub(crate) fn document() -> Value {
     json!({
         "openapi": "3.0.0",
         "info": {"title": "Kubernetes", "version": VERSION},
-        "paths": paths(),
-        "components": {"schemas": schemas()},
+        "paths": paths(Dialect::V3),
+        "components": {"schemas": schemas(Dialect::V3)},
     })
 }
 
-fn schemas() -> Value {
+/// The same as OpenAPI v2.
+pub(crate) fn document_v2() -> Value {
+    json!({
+        "swagger": "2.0",
+        "info": {"title": "Kubernetes", "version": VERSION},
+        "paths": paths(Dialect::V2),
+        "definitions": schemas(Dialect::V2),
+    })
+}
+
+fn schemas(dialect: Dialect) -> Value {
     let quantities = json!({
         "type": "object",
         "additionalProperties": {"type": "string"},
@@ -31,7 +71,7 @@ fn schemas() -> Value {
     let containers = json!({
         "type": "array",
         "description": "Metrics of all containers, of the same time.",
-        "items": {"$ref": format!("#/components/schemas/{PREFIX}.ContainerMetrics")},
+        "items": dialect.reference("ContainerMetrics"),
     });
     let mut schemas = json!({});
     for (resource, own) in [
@@ -40,7 +80,7 @@ fn schemas() -> Value {
     ] {
         let kind = resource.kind();
         schemas[format!("{PREFIX}.{kind}")] = metrics(resource, own);
-        schemas[format!("{PREFIX}.{kind}List")] = list(kind);
+        schemas[format!("{PREFIX}.{kind}List")] = list(kind, dialect);
     }
     schemas[format!("{PREFIX}.ContainerMetrics")] = container;
     schemas
@@ -78,7 +118,7 @@ fn metrics(resource: Resource, own: (&str, Value)) -> Value {
     })
 }
 
-fn list(kind: &str) -> Value {
+fn list(kind: &str, dialect: Dialect) -> Value {
     json!({
         "type": "object",
         "description": format!("{kind}List is a list of {kind}."),
@@ -86,7 +126,7 @@ fn list(kind: &str) -> Value {
             "apiVersion": text("The version of the representation."),
             "kind": text("The kind of the object."),
             "metadata": {"type": "object", "description": "Standard list metadata."},
-            "items": {"type": "array", "items": {"$ref": format!("#/components/schemas/{PREFIX}.{kind}")}},
+            "items": {"type": "array", "items": dialect.reference(kind)},
         },
         "required": ["items"],
         "x-kubernetes-group-version-kind": [{"group": GROUP, "version": VERSION, "kind": format!("{kind}List")}],
@@ -94,7 +134,7 @@ fn list(kind: &str) -> Value {
 }
 
 /// The operations; clients find the kind of a path in them.
-fn paths() -> Value {
+fn paths(dialect: Dialect) -> Value {
     let operation = |action: &str, resource: Resource, list: bool| {
         let kind = resource.kind();
         let returned = if list {
@@ -102,13 +142,15 @@ fn paths() -> Value {
         } else {
             kind.to_owned()
         };
-        json!({"get": {
-            "responses": {"200": {"description": "OK", "content": {"application/json": {
-                "schema": {"$ref": format!("#/components/schemas/{PREFIX}.{returned}")},
-            }}}},
+        let mut operation = json!({
+            "responses": {"200": dialect.response(&returned)},
             "x-kubernetes-action": action,
             "x-kubernetes-group-version-kind": {"group": GROUP, "version": VERSION, "kind": kind},
-        }})
+        });
+        if let Dialect::V2 = dialect {
+            operation["produces"] = json!([JSON]);
+        }
+        json!({"get": operation})
     };
     let root = format!("/apis/{GROUP}/{VERSION}");
     let (nodes, pods) = (Resource::Nodes, Resource::Pods);

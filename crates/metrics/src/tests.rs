@@ -156,3 +156,22 @@ async fn a_pod_without_points_is_not_found() {
         "podmetrics.metrics.k8s.io \"n/q\" not found"
     );
 }
+
+/// Whoever reads OpenAPI v2 learns the same of it as who reads v3.
+#[test]
+fn both_documents_describe_the_same() {
+    let (v3, v2) = (schema::document(), schema::document_v2());
+    let names = |of: &Value| -> Vec<String> {
+        let all = of.as_object().expect("an object").keys();
+        all.cloned().collect()
+    };
+    assert_eq!(names(&v3["paths"]), names(&v2["paths"]));
+    let definitions = v3["components"]["schemas"].to_string();
+    let definitions = definitions.replace("#/components/schemas/", "#/definitions/");
+    assert_eq!(v2["definitions"].to_string(), definitions);
+    let nodes = &v2["paths"]["/apis/metrics.k8s.io/v1beta1/nodes"]["get"];
+    assert_eq!(
+        nodes["responses"]["200"]["schema"]["$ref"],
+        "#/definitions/io.k8s.metrics.pkg.apis.metrics.v1beta1.NodeMetricsList"
+    );
+}

@@ -24,6 +24,9 @@ pub trait LocalApi: Debug + Send + Sync {
     /// The OpenAPI v3 document.
     fn schema(&self) -> Value;
 
+    /// The same as OpenAPI v2.
+    fn schema_v2(&self) -> Value;
+
     /// The object or list that is asked for; the server encodes it as the client accepts it.
     ///
     /// # Errors

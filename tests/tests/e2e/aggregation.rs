@@ -1,6 +1,9 @@
 //! An aggregated API server behind a Service: how it is found and asked, and what one that misbehaves costs.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, bail, ensure};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -41,6 +44,7 @@ fn another_server_serves_a_group() {
         step("local group-versions", || story.local())?;
         step("registration", || story.register())?;
         step("discovery", || story.discovery())?;
+        step("schemas", || story.schemas())?;
         step("requests", || story.requests())?;
         step("streams", || story.streams())?;
         step("a server that hangs", || story.hangs())?;
@@ -225,6 +229,47 @@ spec: {ports: [{name: https, port: 443}]}
         );
         self.shell
             .says("explain gadgets.spec", &["What the gadget is told."])?;
+        Ok(())
+    }
+
+    /// What it says of itself is in the document of all servers, also while it hangs.
+    fn schemas(&self) -> Result<()> {
+        let gvk = json!({"group": GROUP, "version": VERSION, "kind": "Gadget"});
+        let schema = json!({"$ref": "#/definitions/Gadget"});
+        let operation = json!({
+            "responses": {"200": {"description": "OK", "schema": schema}},
+            "x-kubernetes-action": "list", "x-kubernetes-group-version-kind": gvk,
+        });
+        let path = format!("{ROOT}/gadgets");
+        let document = json!({
+            "swagger": "2.0",
+            "paths": {&path: {"get": operation}, "/api/v1/pods": {"get": {"responses": {}}}},
+            "definitions": {"Gadget": {"type": "object", "x-kubernetes-group-version-kind": [gvk]}},
+        });
+        self.server.describe("\"1\"", document.to_string());
+        let merged = || {
+            let v2 = self.raw("GET", "/openapi/v2", &[], "")?.body;
+            let pods = &v2["paths"]["/api/v1/pods"]["get"]["operationId"];
+            ensure!(*pods == "listCoreV1PodForAllNamespaces", "{pods}");
+            let gadget = &v2["definitions"]["Gadget"]["x-kubernetes-group-version-kind"][0];
+            ensure!(*gadget == gvk && v2["paths"][&path].is_object(), "{gadget}");
+            Ok(())
+        };
+        merged()?;
+        self.server.behave(Behaviour::Hang);
+        let began = Instant::now();
+        merged()?;
+        ensure!(
+            began.elapsed() < AT_ONCE,
+            "it waits for a server that hangs"
+        );
+        self.server.behave(Behaviour::Good);
+        let accept = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+        let protobuf = self.raw("GET", "/openapi/v2", &[("accept", accept)], "")?;
+        ensure!(
+            protobuf.text.contains(&path),
+            "protobuf says nothing of {path}"
+        );
         Ok(())
     }
 

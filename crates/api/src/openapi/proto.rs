@@ -1,134 +1,13 @@
 //! OpenAPI v2 as protobuf: the messages of `openapi.v2.Document`, the form that clients written in Go decode fastest.
 //!
-//! The messages mirror the JSON document, so they are described by tables (JSON name, field number, how the value is encoded)
-//! and written straight from the JSON pieces. Structs generated from the 650 lines of upstream's definition were rejected: they
-//! are needed in one direction only, and a fifth of their fields.
+//! The messages mirror the JSON document, so they are described by tables ([`super::messages`]) and written straight from the JSON
+//! pieces.
 
 use std::io::{self, Write};
 
 use serde_json::{Map, Value};
 
-/// How a JSON value becomes a protobuf field.
-#[derive(Clone, Copy)]
-enum Encoding {
-    String,
-    Bool,
-    /// A list as a repeated string.
-    Strings,
-    /// One string in a message of its own (field 1), where there could be several: `type`.
-    TypeMessage,
-    /// Any value, as text.
-    Any,
-    /// A list of such values.
-    Anys,
-    Message(&'static Message),
-    /// A message inside this many wrappers, in field 1 of each.
-    Wrapped(u8, &'static Message),
-    /// A list of parameters.
-    Parameters,
-    /// An object as a message with a repeated name and value (field 1), each value wrapped so often.
-    Named(u8, &'static Message),
-}
-
-/// Fields of a message by JSON name; `extension` is the number of the repeated vendor extensions.
-struct Message {
-    fields: &'static [(&'static str, u32, Encoding)],
-    extension: u32,
-}
-
-use Encoding as E;
-
-static INFO: Message = Message {
-    fields: &[("title", 1, E::String), ("version", 2, E::String)],
-    extension: 7,
-};
-
-static SCHEMA: Message = Message {
-    fields: &[
-        ("$ref", 1, E::String),
-        ("format", 2, E::String),
-        ("description", 4, E::String),
-        ("default", 5, E::Any),
-        ("required", 19, E::Strings),
-        ("enum", 20, E::Anys),
-        ("additionalProperties", 21, E::Wrapped(1, &SCHEMA)),
-        ("type", 22, E::TypeMessage),
-        ("items", 23, E::Wrapped(1, &SCHEMA)),
-        ("properties", 25, E::Named(0, &SCHEMA)),
-    ],
-    extension: 31,
-};
-
-static PATH_ITEM: Message = Message {
-    fields: &[
-        ("get", 2, E::Message(&OPERATION)),
-        ("put", 3, E::Message(&OPERATION)),
-        ("post", 4, E::Message(&OPERATION)),
-        ("delete", 5, E::Message(&OPERATION)),
-        ("options", 6, E::Message(&OPERATION)),
-        ("head", 7, E::Message(&OPERATION)),
-        ("patch", 8, E::Message(&OPERATION)),
-        ("parameters", 9, E::Parameters),
-    ],
-    extension: 10,
-};
-
-static OPERATION: Message = Message {
-    fields: &[
-        ("tags", 1, E::Strings),
-        ("description", 3, E::String),
-        ("operationId", 5, E::String),
-        ("produces", 6, E::Strings),
-        ("consumes", 7, E::Strings),
-        ("parameters", 8, E::Parameters),
-        ("responses", 9, E::Named(1, &RESPONSE)),
-        ("schemes", 10, E::Strings),
-    ],
-    extension: 13,
-};
-
-static RESPONSE: Message = Message {
-    fields: &[
-        ("description", 1, E::String),
-        ("schema", 2, E::Wrapped(1, &SCHEMA)),
-    ],
-    extension: 5,
-};
-
-static BODY_PARAMETER: Message = Message {
-    fields: &[
-        ("description", 1, E::String),
-        ("name", 2, E::String),
-        ("in", 3, E::String),
-        ("required", 4, E::Bool),
-        ("schema", 5, E::Message(&SCHEMA)),
-    ],
-    extension: 6,
-};
-
-static QUERY_PARAMETER: Message = Message {
-    fields: &[
-        ("required", 1, E::Bool),
-        ("in", 2, E::String),
-        ("description", 3, E::String),
-        ("name", 4, E::String),
-        ("type", 6, E::String),
-        ("uniqueItems", 20, E::Bool),
-    ],
-    extension: 23,
-};
-
-static PATH_PARAMETER: Message = Message {
-    fields: &[
-        ("required", 1, E::Bool),
-        ("in", 2, E::String),
-        ("description", 3, E::String),
-        ("name", 4, E::String),
-        ("type", 5, E::String),
-        ("uniqueItems", 19, E::Bool),
-    ],
-    extension: 22,
-};
+use super::messages::{self, Encoding as E, INFO, Message, NONE, PATH_ITEM, SCHEMA};
 
 /// A document that grows piece by piece.
 pub(super) struct Document {
@@ -183,7 +62,7 @@ impl Document {
 }
 
 fn encode(out: &mut Vec<u8>, of: &Message, map: &Map<String, Value>) {
-    for (name, number, encoding) in of.fields {
+    for (name, number, encoding) in of.fields.iter().filter(|field| field.1 != NONE) {
         if let Some(value) = map.get(*name) {
             field(out, *number, *encoding, value);
         }
@@ -196,12 +75,20 @@ fn encode(out: &mut Vec<u8>, of: &Message, map: &Map<String, Value>) {
     }
 }
 
-fn field(out: &mut Vec<u8>, number: u32, encoding: Encoding, value: &Value) {
+fn field(out: &mut Vec<u8>, number: u32, encoding: E, value: &Value) {
     match encoding {
-        E::String => bytes(out, number, text(value)),
+        E::String | E::Reference => bytes(out, number, text(value)),
         E::Bool => {
             tag(out, number, 0);
             varint(out, u64::from(value.as_bool().unwrap_or_default()));
+        }
+        E::Integer => {
+            tag(out, number, 0);
+            varint(out, value.as_i64().unwrap_or_default().cast_unsigned());
+        }
+        E::Double => {
+            tag(out, number, 1);
+            out.extend_from_slice(&value.as_f64().unwrap_or_default().to_le_bytes());
         }
         E::Strings => {
             for element in value.as_array().into_iter().flatten() {
@@ -210,7 +97,9 @@ fn field(out: &mut Vec<u8>, number: u32, encoding: Encoding, value: &Value) {
         }
         E::TypeMessage => {
             let mut inner = Vec::new();
-            bytes(&mut inner, 1, text(value));
+            for one in one_or_many(value) {
+                bytes(&mut inner, 1, text(one));
+            }
             bytes(out, number, &inner);
         }
         // JSON is YAML.
@@ -225,6 +114,26 @@ fn field(out: &mut Vec<u8>, number: u32, encoding: Encoding, value: &Value) {
             }
         }
         E::Message(of) => message(out, number, of, value),
+        E::Messages(of) => {
+            for element in value.as_array().into_iter().flatten() {
+                message(out, number, of, element);
+            }
+        }
+        E::Elements(of) => {
+            let mut inner = Vec::new();
+            for one in one_or_many(value) {
+                message(&mut inner, 1, of, one);
+            }
+            bytes(out, number, &inner);
+        }
+        E::Additional(of) => {
+            let mut inner = Vec::new();
+            match value.as_bool() {
+                Some(_) => field(&mut inner, 2, E::Bool, value),
+                None => message(&mut inner, 1, of, value),
+            }
+            bytes(out, number, &inner);
+        }
         E::Wrapped(depth, of) => wrapped(out, number, depth, of, value),
         E::Parameters => {
             for parameter in value.as_array().into_iter().flatten() {
@@ -282,21 +191,27 @@ fn parameter_item(out: &mut Vec<u8>, number: u32, value: &Value) {
     bytes(out, number, &item);
 }
 
-/// Parameter > body, or > NonBodyParameter > query or path.
+/// Parameter > body, or > NonBodyParameter > what it is by its place.
 fn parameter(value: &Value) -> Vec<u8> {
     let mut parameter = Vec::new();
-    match value["in"].as_str() {
-        Some("body") => message(&mut parameter, 1, &BODY_PARAMETER, value),
-        place => {
+    let place = value["in"].as_str().unwrap_or_default();
+    match messages::parameter(place) {
+        Some((0, of)) => message(&mut parameter, 1, of, value),
+        Some((number, of)) => {
             let mut other = Vec::new();
-            match place {
-                Some("path") => message(&mut other, 4, &PATH_PARAMETER, value),
-                _ => message(&mut other, 3, &QUERY_PARAMETER, value),
-            }
+            message(&mut other, number, of, value);
             bytes(&mut parameter, 2, &other);
         }
+        None => {}
     }
     parameter
+}
+
+fn one_or_many(value: &Value) -> &[Value] {
+    match value {
+        Value::Array(many) => many,
+        one => std::slice::from_ref(one),
+    }
 }
 
 fn text(value: &Value) -> &[u8] {

@@ -1,3 +1,4 @@
+mod merged;
 mod protobuf;
 
 use prost::Message as _;

@@ -2,20 +2,18 @@
 //!
 //! Only what is known of discovery's objects is kept, and only of the group-version that was asked for.
 
-use std::{collections::HashMap, time::Duration};
+use std::collections::HashMap;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http::{StatusCode, header};
 use knarr_webhook::Backend;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::time::timeout;
 
-use super::{identity, routes::Route};
+use super::{
+    ask::{PLAIN, Question, Told, ask},
+    routes::Route,
+};
 
-/// An answer gets this long.
-pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most bytes of an answer: all that upstream's own server serves is a fifth of it.
 const MAX_BYTES: usize = 1 << 20;
 
@@ -24,7 +22,6 @@ const MAX_RESOURCES: usize = 1_000;
 
 const AGGREGATED: &str =
     "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList,application/json";
-const PLAIN: &str = "application/json";
 
 /// What a server said of a group-version.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -125,66 +122,24 @@ struct ResourceList {
     resources: Option<Vec<Listed>>,
 }
 
-/// An answer whose body is there.
-struct Told {
-    code: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+/// Whether a body is an APIGroupDiscoveryList of the version that is understood.
+fn is_aggregated(told: &Told) -> bool {
+    let mut parts = told.header(header::CONTENT_TYPE).split(';').map(str::trim);
+    let json = parts.next() == Some(PLAIN);
+    let params: Vec<&str> = parts.collect();
+    let wanted = ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"];
+    json && wanted.iter().all(|param| params.contains(param))
 }
 
-impl Told {
-    fn header(&self, name: header::HeaderName) -> &str {
-        let value = self.headers.get(name);
-        value
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-    }
-
-    /// Whether the body is an APIGroupDiscoveryList of the version that is understood.
-    fn is_aggregated(&self) -> bool {
-        let mut parts = self.header(header::CONTENT_TYPE).split(';').map(str::trim);
-        let json = parts.next() == Some(PLAIN);
-        let params: Vec<&str> = parts.collect();
-        let wanted = ["g=apidiscovery.k8s.io", "v=v2", "as=APIGroupDiscoveryList"];
-        json && wanted.iter().all(|param| params.contains(param))
-    }
-}
-
-/// Asks a server, as the aggregator, within [`TIMEOUT`] and [`MAX_BYTES`].
-async fn ask(
-    backend: &Backend,
-    path: &str,
-    accept: &'static str,
-    etag: &str,
-) -> Result<Told, String> {
-    let failed = |why: &dyn std::fmt::Display| format!("Get \"{}{path}\": {why}", backend.origin());
-    let mut request = Request::new(Empty::new().map_err(|never| match never {}).boxed_unsync());
-    *request.uri_mut() = path.parse().map_err(|error| failed(&error))?;
-    let headers = request.headers_mut();
-    headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
-    if let Ok(etag) = HeaderValue::from_str(etag)
-        && !etag.is_empty()
-    {
-        headers.insert(header::IF_NONE_MATCH, etag);
-    }
-    identity::tell(headers, &identity::aggregator()).map_err(|status| status.message)?;
-    let asked = async {
-        let response = backend.send(request, TIMEOUT).await;
-        let (head, body) = response.map_err(|error| failed(&error))?.into_parts();
-        let body = Limited::new(body, MAX_BYTES).collect().await;
-        let body = body.map_err(|error| match error.is::<LengthLimitError>() {
-            true => failed(&format!("the answer is longer than {MAX_BYTES} bytes")),
-            false => failed(&error),
-        })?;
-        Ok(Told {
-            code: head.status,
-            headers: head.headers,
-            body: body.to_bytes(),
-        })
+/// Asks for JSON of up to [`MAX_BYTES`].
+async fn ask_plainly(backend: &Backend, path: &str) -> Result<Told, String> {
+    let question = Question {
+        path,
+        accept: PLAIN,
+        etag: "",
+        max_bytes: MAX_BYTES,
     };
-    timeout(TIMEOUT, asked)
-        .await
-        .unwrap_or_else(|_| Err(failed(&"context deadline exceeded")))
+    ask(backend, question).await
 }
 
 /// One look whether a server serves a group-version.
@@ -192,7 +147,7 @@ pub async fn check(route: &Route, backend: &Backend) -> Result<(), String> {
     let path = route.root();
     let url = format!("{}{path}", backend.origin());
     let failed = |why: String| format!("failing or missing response from {url}: {why}");
-    let told = ask(backend, &path, PLAIN, "").await.map_err(failed)?;
+    let told = ask_plainly(backend, &path).await.map_err(failed)?;
     match told.code.is_success() {
         true => Ok(()),
         false => Err(failed(format!(
@@ -204,7 +159,13 @@ pub async fn check(route: &Route, backend: &Backend) -> Result<(), String> {
 
 /// Asks what a group-version serves: in the aggregated form, or in the older one where the server has no other.
 pub async fn fetch(route: &Route, backend: &Backend, before: &Found) -> Result<Found, String> {
-    let told = ask(backend, "/apis", AGGREGATED, &before.etag).await?;
+    let question = Question {
+        path: "/apis",
+        accept: AGGREGATED,
+        etag: &before.etag,
+        max_bytes: MAX_BYTES,
+    };
+    let told = ask(backend, question).await?;
     match told.code {
         StatusCode::NOT_MODIFIED if !before.etag.is_empty() => return Ok(before.clone()),
         StatusCode::SERVICE_UNAVAILABLE => {
@@ -213,7 +174,7 @@ pub async fn fetch(route: &Route, backend: &Backend, before: &Found) -> Result<F
                 "service {origin} returned non-success response code: 503"
             ));
         }
-        StatusCode::OK if told.is_aggregated() => {
+        StatusCode::OK if is_aggregated(&told) => {
             let list: GroupList = parse(&told.body)?;
             return Ok(Found {
                 etag: told.header(header::ETAG).to_owned(),
@@ -223,7 +184,7 @@ pub async fn fetch(route: &Route, backend: &Backend, before: &Found) -> Result<F
         _ => {}
     }
     let path = route.root();
-    let told = ask(backend, &path, PLAIN, "").await?;
+    let told = ask_plainly(backend, &path).await?;
     if told.code != StatusCode::OK {
         let code = told.code.as_u16();
         return Err(format!(
@@ -250,7 +211,7 @@ pub async fn schema(route: &Route, backend: &Backend) -> Result<Option<String>, 
         #[serde(default)]
         paths: HashMap<String, Entry>,
     }
-    let told = ask(backend, "/openapi/v3", PLAIN, "").await?;
+    let told = ask_plainly(backend, "/openapi/v3").await?;
     if told.code != StatusCode::OK {
         return Ok(None);
     }

@@ -4,14 +4,17 @@
 //! APIService's spec, or deletes it, and has it so. The APIService is made when the server starts, where there is none by
 //! that name, and is not looked after later.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::StatusCode;
-use knarr_api::apiregistration::{
-    api_service::{self, name_of},
-    priorities::Priority,
+use knarr_api::{
+    apiregistration::{
+        api_service::{self, name_of},
+        priorities::Priority,
+    },
+    openapi::Part,
 };
 use knarr_auth::route::ApiRequest;
 use knarr_meta::{
@@ -37,6 +40,8 @@ pub struct Local {
     pub serves: Arc<Remote>,
     schema: Bytes,
     hash: String,
+    /// What it adds to OpenAPI v2; made when somebody asks for that. `None`: that cannot be read.
+    part: OnceLock<Option<Arc<Part>>>,
 }
 
 /// All that there are, and those that are served now.
@@ -62,8 +67,23 @@ impl Local {
             serves: Arc::new(serves),
             hash: etag(&schema).trim_matches('"').to_owned(),
             schema,
+            part: OnceLock::new(),
             api,
         }
+    }
+
+    fn part(&self) -> Option<Arc<Part>> {
+        let make = || {
+            let document = self.api.schema_v2().to_string();
+            let part = Part::read(
+                document.as_bytes(),
+                &self.serves.group,
+                &self.serves.version,
+            );
+            let refused = |error| tracing::error!(%error, service = self.name, "an OpenAPI v2 document is not taken");
+            part.map(Arc::new).map_err(refused).ok()
+        };
+        self.part.get_or_init(make).clone()
     }
 
     /// What its APIService should say.
@@ -157,6 +177,12 @@ impl Locals {
 
     pub fn serving(&self) -> Arc<Vec<Arc<Local>>> {
         self.serving.load_full()
+    }
+
+    /// What those that are served now add to OpenAPI v2.
+    pub fn parts(&self) -> Vec<Arc<Part>> {
+        let serving = self.serving.load();
+        serving.iter().filter_map(|local| local.part()).collect()
     }
 
     pub fn find(&self, group: &str, version: &str) -> Option<Arc<Local>> {

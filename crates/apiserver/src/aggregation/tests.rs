@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{routes::Way, *};
 
 /// Nobody is dialed here.
-fn none(_: &Way) -> Result<Backend, Error> {
+pub fn none(_: &Way) -> Result<Backend, Error> {
     Backend::new(
         &knarr_webhook::Target::Url("ftp://example.com".to_owned()),
         &knarr_webhook::Trust::Unverified,
@@ -15,7 +15,7 @@ fn none(_: &Way) -> Result<Backend, Error> {
 }
 
 #[derive(Debug)]
-struct Nobody;
+pub struct Nobody;
 
 impl rustls::client::ResolvesClientCert for Nobody {
     fn resolve(
@@ -31,7 +31,7 @@ impl rustls::client::ResolvesClientCert for Nobody {
     }
 }
 
-fn api_service(group: &str, version: &str, service: &str) -> Value {
+pub fn api_service(group: &str, version: &str, service: &str) -> Value {
     json!({
         "metadata": {"name": format!("{version}.{group}")},
         "spec": {

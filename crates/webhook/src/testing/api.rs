@@ -65,20 +65,30 @@ pub struct ApiServer {
 
 struct State {
     behaviour: Mutex<Behaviour>,
+    openapi_v2: Mutex<Option<OpenApi>>,
+    documents: AtomicUsize,
     calls: AtomicUsize,
     connections: AtomicUsize,
+}
+
+/// A document and its ETag; empty: it has none.
+#[derive(Clone)]
+struct OpenApi {
+    etag: String,
+    body: Bytes,
 }
 
 type Answer = Response<UnsyncBoxBody<Bytes, Infallible>>;
 
 impl ApiServer {
-    /// Serves on a bound socket under these names. `clients`: PEM of the authority of whoever passes requests on. Within a runtime.
+    /// Serves on a bound socket under these names. `clients`: PEM of the authority of whoever passes requests on; empty: nobody is
+    /// asked for a certificate. Within a runtime.
     pub fn on(
         listener: std::net::TcpListener,
         names: &[&str],
         clients: &str,
     ) -> std::io::Result<ApiServer> {
-        let (authority, tls) = certificates(names, Some(clients));
+        let (authority, tls) = certificates(names, Some(clients).filter(|pem| !pem.is_empty()));
         listener.set_nonblocking(true)?;
         let listener = TcpListener::from_std(listener)?;
         let server = ApiServer {
@@ -86,6 +96,8 @@ impl ApiServer {
             authority,
             state: Arc::new(State {
                 behaviour: Mutex::new(Behaviour::Good),
+                openapi_v2: Mutex::new(None),
+                documents: AtomicUsize::new(0),
                 calls: AtomicUsize::new(0),
                 connections: AtomicUsize::new(0),
             }),
@@ -110,6 +122,17 @@ impl ApiServer {
 
     pub fn behave(&self, behaviour: Behaviour) {
         *self.state.behaviour.lock() = behaviour;
+    }
+
+    /// Serves this as `/openapi/v2`, with an ETag unless that is empty. Before, there is none.
+    pub fn describe(&self, etag: &str, body: impl Into<Bytes>) {
+        let (etag, body) = (etag.to_owned(), body.into());
+        *self.state.openapi_v2.lock() = Some(OpenApi { etag, body });
+    }
+
+    /// How often `/openapi/v2` was sent.
+    pub fn documents(&self) -> usize {
+        self.state.documents.load(Ordering::Relaxed)
     }
 
     /// Requests that came.
@@ -156,6 +179,9 @@ async fn serve(tcp: TcpStream, acceptor: TlsAcceptor, state: Arc<State>) {
         async move {
             state.calls.fetch_add(1, Ordering::Relaxed);
             let behaviour = *state.behaviour.lock();
+            if behaviour == Behaviour::Good && request.uri().path() == "/openapi/v2" {
+                return Ok(openapi_v2(&request, &state));
+            }
             Ok::<_, Infallible>(react(request, behaviour, known).await)
         }
     });
@@ -192,6 +218,23 @@ async fn react(request: Request<Incoming>, behaviour: Behaviour, known: bool) ->
         Behaviour::Redirect => redirect(),
         Behaviour::Fail(code) => answer(code, "text/plain", "no"),
     }
+}
+
+fn openapi_v2(request: &Request<Incoming>, state: &State) -> Answer {
+    let Some(OpenApi { etag, body }) = state.openapi_v2.lock().clone() else {
+        return answer(404, "text/plain", "");
+    };
+    let known = request.headers().get(header::IF_NONE_MATCH);
+    if known.is_some_and(|known| known.as_bytes() == etag.as_bytes()) {
+        return answer(304, "application/json", "");
+    }
+    state.documents.fetch_add(1, Ordering::Relaxed);
+    let mut response = answer(200, "application/json", body);
+    if !etag.is_empty() {
+        let etag = etag.parse().expect("an ETag");
+        response.headers_mut().insert(header::ETAG, etag);
+    }
+    response
 }
 
 async fn good(request: Request<Incoming>, known: bool) -> Answer {

@@ -80,11 +80,13 @@ pub(super) struct Response {
     pub schema: Option<SchemaItem>,
 }
 
-/// Also AdditionalPropertiesItem: both have a schema in field 1.
+/// Also AdditionalPropertiesItem: both have a schema in field 1, and only that one has a second.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct SchemaItem {
     #[prost(message, optional, boxed, tag = "1")]
     pub schema: Option<Box<Schema>>,
+    #[prost(bool, optional, tag = "2")]
+    pub boolean: Option<bool>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -162,6 +164,12 @@ pub(super) struct NamedSchema {
 pub(super) struct Schema {
     #[prost(string, tag = "1")]
     pub r#ref: String,
+    #[prost(double, optional, tag = "7")]
+    pub maximum: Option<f64>,
+    #[prost(int64, optional, tag = "12")]
+    pub min_length: Option<i64>,
+    #[prost(string, tag = "13")]
+    pub pattern: String,
     #[prost(string, repeated, tag = "19")]
     pub required: Vec<String>,
     #[prost(message, optional, tag = "21")]
@@ -170,6 +178,8 @@ pub(super) struct Schema {
     pub r#type: Option<TypeItem>,
     #[prost(message, optional, tag = "23")]
     pub items: Option<ItemsItem>,
+    #[prost(message, repeated, tag = "24")]
+    pub all_of: Vec<Schema>,
     #[prost(message, optional, tag = "25")]
     pub properties: Option<NamedSchemas>,
     #[prost(message, repeated, tag = "31")]

@@ -1,4 +1,6 @@
 use async_trait::async_trait;
+use knarr_api::Kinds;
+use knarr_registry::catalog::Snapshot;
 
 use super::*;
 use crate::aggregation::Aggregation;
@@ -29,6 +31,16 @@ impl LocalApi for Metrics {
 
     fn schema(&self) -> Value {
         json!({"openapi": "3.0.0"})
+    }
+
+    fn schema_v2(&self) -> Value {
+        let response =
+            json!({"description": "OK", "schema": {"$ref": "#/definitions/NodeMetrics"}});
+        json!({
+            "swagger": "2.0",
+            "paths": {"/apis/metrics.k8s.io/v1beta1/nodes": {"get": {"responses": {"200": response}}}},
+            "definitions": {"NodeMetrics": {"type": "object"}},
+        })
     }
 
     async fn answer(&self, _: &ApiRequest<'_>) -> Result<Value, Status> {
@@ -66,6 +78,21 @@ fn it_is_served_while_its_api_service_leaves_it_here() {
     aggregation.follow_locals(&[service(Value::Null)]);
     aggregation.follow_locals(&[]);
     assert_eq!(there(), (false, vec![]), "who deletes it has it so");
+}
+
+#[tokio::test]
+async fn it_is_in_the_merged_document_while_it_is_served() {
+    let aggregation = Aggregation::new(Locals::new(vec![Arc::new(Metrics)]));
+    let snapshot = Arc::new(Snapshot::new(Kinds::built_in(), None));
+    assert!(aggregation.merged_v2(&snapshot).await.is_none());
+    aggregation.follow_locals(&[service(Value::Null)]);
+    let merged = aggregation.merged_v2(&snapshot).await.expect("a document");
+    let bytes = merged.json(&snapshot).inflate().expect("bytes");
+    let document: Value = serde_json::from_slice(&bytes).expect("JSON");
+    assert!(document["paths"]["/apis/metrics.k8s.io/v1beta1/nodes"].is_object());
+    assert!(document["definitions"]["NodeMetrics"].is_object());
+    aggregation.follow_locals(&[]);
+    assert!(aggregation.merged_v2(&snapshot).await.is_none());
 }
 
 #[test]
