@@ -293,7 +293,7 @@ static CONSUMER: Layer = Layer {
             kubernetes("k8s.io/kubernetes/test/images/resource-consumer"),
         ),
         Go(
-            "consume-cpu",
+            "consume-cpu/consume-cpu",
             0o755,
             kubernetes("k8s.io/kubernetes/test/images/resource-consumer/consume-cpu"),
         ),
