@@ -76,9 +76,11 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<()> {
     let mut messages = BTreeMap::new();
     let mut fields = HashMap::new();
-    for package in source::packages()? {
+    let packages = source::packages()?;
+    let imported = source::imported(&packages)?;
+    for package in packages {
         proto::read(&package, &mut messages)?;
-        fields.insert(package.messages.clone(), package.fields()?);
+        fields.insert(package.messages.clone(), package.fields(&imported)?);
     }
     let definitions = source::definitions()?;
     let table = Generator::new(&definitions, &messages, &fields).run()?;

@@ -124,8 +124,10 @@ type Declared = BTreeMap<(String, String), source::GoField>;
 
 fn declared() -> Result<Declared> {
     let mut declared = Declared::new();
-    for package in source::packages()? {
-        for ((owner, name), field) in package.fields()? {
+    let packages = source::packages()?;
+    let imported = source::imported(&packages)?;
+    for package in packages {
+        for ((owner, name), field) in package.fields(&imported)? {
             declared.insert((format!("{}.{owner}", package.definitions), name), field);
         }
     }
@@ -137,8 +139,10 @@ fn declared() -> Result<Declared> {
 fn disabled(definitions: &Map<String, Value>) -> Result<BTreeMap<(String, String), String>> {
     let gates = source::gates()?;
     let mut disabled = BTreeMap::new();
-    for package in source::packages()? {
-        for ((owner, name), field) in package.fields()? {
+    let packages = source::packages()?;
+    let imported = source::imported(&packages)?;
+    for package in packages {
+        for ((owner, name), field) in package.fields(&imported)? {
             let off = field
                 .gates
                 .iter()

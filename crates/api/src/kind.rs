@@ -401,6 +401,11 @@ pub trait Strategy: Send + Sync {
         true
     }
 
+    /// A name that begins with an object's `generateName`.
+    fn generate_name(&self, base: &str) -> String {
+        names::generate(base)
+    }
+
     /// Validates a name beyond path-segment safety; upstream's messages.
     fn validate_name(&self, name: &str, generate_prefix: bool) -> Vec<String> {
         names::name_or_prefix(name, generate_prefix, names::dns1123_subdomain)

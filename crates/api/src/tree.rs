@@ -97,18 +97,24 @@ pub(crate) fn set(object: &mut Value, field: &str, value: impl Into<Value>) {
     }
 }
 
-/// True where two trees mean the same: null, absent, and empty lists and strings are one. An empty object is something: a struct that
-/// somebody asked for. Empty maps are dropped when an object is decoded.
+/// True where two trees mean the same: null, absent, and empty lists are one, and so is "" where it is all there is. An empty object is
+/// something: a struct that somebody asked for. Empty maps are dropped when an object is decoded, and so is "" where it means nothing;
+/// the "" that is left in an object is a map's value, or one of a pointer.
 pub(crate) fn same(a: Option<&Value>, b: Option<&Value>) -> bool {
+    let says = |value: &&Value| value.as_str() != Some("");
+    same_within(a.filter(says), b.filter(says))
+}
+
+fn same_within(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a.filter(|v| !is_empty(v)), b.filter(|v| !is_empty(v))) {
         (None, None) => true,
         (Some(Value::Object(a)), Some(Value::Object(b))) => {
-            a.keys().all(|key| same(a.get(key), b.get(key)))
+            a.keys().all(|key| same_within(a.get(key), b.get(key)))
                 && b.keys()
-                    .all(|key| a.contains_key(key) || same(None, b.get(key)))
+                    .all(|key| a.contains_key(key) || same_within(None, b.get(key)))
         }
         (Some(Value::Array(a)), Some(Value::Array(b))) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(Some(a), Some(b)))
+            a.len() == b.len() && (a.iter().zip(b)).all(|(a, b)| same_within(Some(a), Some(b)))
         }
         (a, b) => a == b,
     }
@@ -134,10 +140,8 @@ pub fn metadata_differs(new: &Value, old: &Value, field: &str) -> bool {
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,
-        Value::String(text) => text.is_empty(),
         Value::Array(list) => list.is_empty(),
-        Value::Object(_) => false,
-        Value::Bool(_) | Value::Number(_) => false,
+        Value::Object(_) | Value::String(_) | Value::Bool(_) | Value::Number(_) => false,
     }
 }
 

@@ -210,11 +210,7 @@ pub(crate) fn declared_immutable(
     old: Option<&Value>,
 ) {
     if !tree::same(new, old) {
-        errors.push(Error::invalid(
-            path,
-            Value::Null,
-            knarr_meta::object_meta::IMMUTABLE,
-        ));
+        errors.push(Error::invalid_nil(path, knarr_meta::object_meta::IMMUTABLE));
     }
 }
 

@@ -139,22 +139,31 @@ pub(crate) fn node_selector_term(term: &Value, values: bool, path: &Path, out: &
 
 /// An IP address in a form that not every program reads as the same address.
 pub(crate) fn ip(path: &Path, value: &str, out: &mut Warnings) {
-    let Ok(IpAddr::V6(address)) = value.parse::<IpAddr>() else {
+    let Some(lenient) = names::lenient_ip(value) else {
         return;
     };
     let given = quote(value);
-    match mapped(address) {
-        Some(inner) => out.at(
-            path,
-            format_args!("non-standard IP address {given} is invalid: use \"{inner}\""),
-        ),
-        None if address.to_string() != value => out.at(
-            path,
-            format_args!(
-                "IPv6 address {given} should be in RFC 5952 canonical format (\"{address}\")"
-            ),
-        ),
-        None => {}
+    match value.parse::<IpAddr>() {
+        Ok(IpAddr::V4(_)) => {}
+        Ok(IpAddr::V6(address)) if mapped(address).is_none() => {
+            let canonical = address.to_string();
+            if canonical != value {
+                out.at(
+                    path,
+                    format_args!(
+                        "IPv6 address {given} should be in RFC 5952 canonical format (\"{canonical}\")"
+                    ),
+                );
+            }
+        }
+        // One of IPv4 in the clothes of the other, or with zeros before its numbers.
+        _ => {
+            let plain = lenient.to_canonical();
+            out.at(
+                path,
+                format_args!("non-standard IP address {given} is invalid: use \"{plain}\""),
+            );
+        }
     }
 }
 
@@ -165,12 +174,13 @@ fn mapped(address: Ipv6Addr) -> Option<Ipv4Addr> {
 
 /// A range of addresses that is ambiguous, or in a form that not every program reads as the same range.
 pub(crate) fn cidr(path: &Path, value: &str, out: &mut Warnings) {
-    let Some((address, length)) = value.split_once('/') else {
+    let Some((text, digits)) = value.split_once('/') else {
         return;
     };
-    let (Ok(address), Ok(length)) = (address.parse::<IpAddr>(), length.parse::<u8>()) else {
+    let (Some(address), Ok(length)) = (names::lenient_ip(text), digits.parse::<u8>()) else {
         return;
     };
+    let has_zeros = text.parse::<IpAddr>().is_err() || digits != length.to_string();
     // What is mapped is masked as the IPv4 address that it is.
     let (plain, bits, length, is_mapped) = match address {
         IpAddr::V4(_) => (address, 32, length, false),
@@ -191,7 +201,7 @@ pub(crate) fn cidr(path: &Path, value: &str, out: &mut Warnings) {
             ),
         );
     }
-    if is_mapped {
+    if is_mapped || has_zeros {
         warned = true;
         out.at(
             path,

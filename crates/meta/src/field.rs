@@ -4,6 +4,10 @@ use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use serde_json::Value;
 
+pub use emptied::{Collection, Emptied, MAX_REMEMBERED};
+
+mod emptied;
+
 /// A path such as `spec.containers[0].env[key]`. Cloning and extending are one reference count and one small
 /// allocation, so validators may build paths as they walk.
 #[derive(Clone, Debug, Default)]
@@ -131,6 +135,8 @@ pub struct Error {
     pub field: String,
     /// What was there; `None` where the message does not show it.
     pub bad_value: Option<Value>,
+    /// Whether `bad_value` is shown whatever was there.
+    pub is_fixed: bool,
     pub detail: String,
 }
 
@@ -143,6 +149,7 @@ impl Error {
             kind,
             field: path.to_string(),
             bad_value,
+            is_fixed: false,
             detail,
         }
     }
@@ -155,6 +162,14 @@ impl Error {
     /// A malformed value.
     pub fn invalid(path: &Path, value: impl Into<Value>, detail: impl Into<String>) -> Self {
         Error::make(ErrorType::Invalid, path, Some(value.into()), detail.into())
+    }
+
+    /// A malformed value that is shown as null, whichever it is: rules that upstream declares with its types do.
+    pub fn invalid_nil(path: &Path, detail: impl Into<String>) -> Self {
+        Error {
+            is_fixed: true,
+            ..Error::invalid(path, Value::Null, detail)
+        }
     }
 
     /// A malformed object or list of which the message shows nothing (upstream's `OmitValueType`).

@@ -34,7 +34,11 @@ use knarr_api::{
 };
 use knarr_audit::Annotations;
 use knarr_auth::UserInfo;
-use knarr_meta::{GroupResource, field::ErrorList, status::Status};
+use knarr_meta::{
+    GroupKind, GroupResource,
+    field::{Emptied, ErrorList},
+    status::Status,
+};
 use knarr_store::{Change, Expect, Op, Outcome};
 use serde_json::{Map, Value};
 
@@ -64,6 +68,8 @@ pub struct Write<'a> {
     pub user: &'a UserInfo,
     pub dry_run: bool,
     pub warnings: &'a Warnings,
+    /// What the request's object has of lists and maps with nothing in them.
+    pub emptied: Option<&'a Emptied>,
     /// For the request's audit events.
     pub annotations: &'a Annotations,
     pub managed: Managed<'a>,
@@ -72,6 +78,15 @@ pub struct Write<'a> {
 impl Write<'_> {
     pub fn group_resource(&self) -> GroupResource {
         GroupResource::new(self.group.to_owned(), self.kind.resource.clone())
+    }
+
+    /// The refusal of an object.
+    fn invalid(&self, name: &str, mut errors: ErrorList) -> Status {
+        if let Some(emptied) = self.emptied {
+            emptied.show_in(&mut errors);
+        }
+        let kind = GroupKind::new(self.kind.group.clone(), self.kind.kind.clone());
+        Status::invalid(kind, name, errors)
     }
 
     /// The object's key in the cache, and in the store.

@@ -409,6 +409,7 @@ fn failure(
         kind,
         field: field(path, &compiled.field_path),
         bad_value: shows_value.then(|| value.clone()),
+        is_fixed: false,
         detail: match kind {
             ErrorType::Duplicate => String::new(),
             _ => message,

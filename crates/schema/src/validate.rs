@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 
-use knarr_meta::field::{Error, ErrorList, ErrorType};
+use knarr_meta::field::{Error, ErrorList, ErrorType, Path};
 use serde_json::{Map, Value};
 
 use crate::{Additional, ListType, Schema, Type, Values, lists};
@@ -71,13 +71,11 @@ fn run(value: &Value, old: Option<&Value>, schema: &Schema, of: Of, prefix: &str
 /// An error about the object as a whole, whose path upstream prints as `<nil>`.
 pub fn pathless(prefix: &str, value: impl Into<Value>, detail: impl Into<String>) -> Error {
     Error {
-        kind: ErrorType::Invalid,
         field: match prefix {
             "" => "<nil>".to_owned(),
             prefix => prefix.to_owned(),
         },
-        bad_value: Some(value.into()),
-        detail: detail.into(),
+        ..Error::invalid(&Path::root(), value, detail)
     }
 }
 
@@ -453,6 +451,7 @@ impl Validator<'_> {
             kind,
             field,
             bad_value,
+            is_fixed: false,
             detail: detail.into(),
         }
     }

@@ -174,8 +174,9 @@ fn folders(path: &Path) -> Result<BTreeSet<String>> {
 }
 
 impl Package {
-    /// The fields of all structs of the package's `types*.go`.
-    pub fn fields(&self) -> Result<GoFields> {
+    /// The fields of all structs of the package's `types*.go`; of other packages' types that are no structs, `imported` has the
+    /// names.
+    pub fn fields(&self, imported: &BTreeSet<String>) -> Result<GoFields> {
         let mut fields = GoFields::new();
         let mut embedded = Vec::new();
         let texts = self.texts()?;
@@ -185,7 +186,7 @@ impl Package {
         }
         for field in fields.values_mut() {
             let declared = field.named.take();
-            field.named = declared.and_then(|declared| self.qualified(&declared, &names));
+            field.named = declared.and_then(|declared| self.qualified(&declared, &names, imported));
         }
         inherit(&mut fields, &embedded);
         ensure!(!fields.is_empty(), "no types in {}", self.folder.display());
@@ -210,7 +211,12 @@ impl Package {
     }
 
     /// A type with its packages, where it has a name in it that stands for no struct.
-    fn qualified(&self, declared: &str, names: &BTreeSet<&str>) -> Option<String> {
+    fn qualified(
+        &self,
+        declared: &str,
+        names: &BTreeSet<&str>,
+        imported: &BTreeSet<String>,
+    ) -> Option<String> {
         let package = self.folder.file_name()?.to_string_lossy();
         let mut out = String::new();
         let mut found = false;
@@ -232,10 +238,13 @@ impl Package {
             found = true;
         }
         match rest.rsplit_once('.') {
-            // Those of other packages are `v1` of the same release, but for what is a struct.
-            Some((of, name)) if IMPORTED.contains(&(of, name)) => {
-                let package = if of == "types" { of } else { "v1" };
-                out.push_str(&format!("{package}.{name}"));
+            Some(("types", name)) if OF_TYPES.contains(&name) => {
+                out.push_str(rest);
+                found = true;
+            }
+            // Whatever a file calls the package that it imports.
+            Some((_, name)) if imported.contains(name) => {
+                out.push_str(&format!("v1.{name}"));
                 found = true;
             }
             Some(_) => out.push_str(rest),
@@ -252,22 +261,23 @@ impl Package {
     }
 }
 
-/// Types of other packages that are no structs and that fields have.
-const IMPORTED: &[(&str, &str)] = &[
-    ("v1", "AzureDataDiskCachingMode"),
-    ("v1", "ConditionStatus"),
-    ("v1", "NodeSelectorOperator"),
-    ("v1", "PersistentVolumeAccessMode"),
-    ("v1", "PersistentVolumeReclaimPolicy"),
-    ("v1", "Protocol"),
-    ("v1", "ResourceList"),
-    ("v1", "ResourceName"),
-    ("corev1", "ConditionStatus"),
-    ("corev1", "ResourceName"),
-    ("metav1", "ConditionStatus"),
-    ("types", "NodeName"),
-    ("types", "UID"),
-];
+/// The packages whose types those of other groups have as fields, in a package that is named `v1` in each.
+const IMPORTED: [&str; 2] = ["io.k8s.api.core.v1", "io.k8s.apimachinery.pkg.apis.meta.v1"];
+/// As `types`, which has no types of the API.
+const OF_TYPES: [&str; 2] = ["NodeName", "UID"];
+
+/// The names of what is no struct in the packages that others import.
+pub fn imported(packages: &[Package]) -> Result<BTreeSet<String>> {
+    let mut names = BTreeSet::new();
+    let of = |package: &&Package| IMPORTED.contains(&package.definitions.as_str());
+    for package in packages.iter().filter(of) {
+        for text in package.texts()? {
+            names.extend(plain_types(&text).map(str::to_owned));
+        }
+    }
+    ensure!(!names.is_empty(), "no types in {IMPORTED:?}");
+    Ok(names)
+}
 
 /// The names that a package declares for what is no struct.
 fn plain_types(text: &str) -> impl Iterator<Item = &str> {
@@ -410,18 +420,21 @@ mod tests {
             definitions: String::new(),
             messages: String::new(),
         };
+        let imported = BTreeSet::from(["Imported".to_owned()]);
         for (declared, wanted) in [
             ("*A", Some("v1.A")),
             ("[]A", Some("[]v1.A")),
             ("map[string]A", Some("map[string]v1.A")),
             ("map[A]B", Some("map[v1.A]v1.B")),
             ("D", Some("v1.D")),
-            ("v1.ResourceName", Some("v1.ResourceName")),
+            ("v1.Imported", Some("v1.Imported")),
+            ("*apiv1.Imported", Some("v1.Imported")),
+            ("types.UID", Some("types.UID")),
             ("[]B", None),
             ("*string", None),
             ("metav1.Time", None),
         ] {
-            let named = package.qualified(declared, &names);
+            let named = package.qualified(declared, &names, &imported);
             assert_eq!(named.as_deref(), wanted, "{declared}");
         }
     }

@@ -17,7 +17,7 @@ const TEXTS: [&str; 5] = [
 ];
 
 /// What has to be there before: a path, and an object to be made there.
-pub const FOUNDATION: [(&str, &str); 4] = [
+pub const FOUNDATION: [(&str, &str); 5] = [
     (
         "/api/v1/namespaces",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}"#,
@@ -29,6 +29,11 @@ pub const FOUNDATION: [(&str, &str); 4] = [
     (
         "/api/v1/namespaces/default/serviceaccounts",
         r#"{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}"#,
+    ),
+    // The class that claims of no class get, which knarr has from the start.
+    (
+        "/apis/storage.k8s.io/v1/storageclasses",
+        r#"{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "rancher.io/local-path", "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer"}"#,
     ),
     (
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",

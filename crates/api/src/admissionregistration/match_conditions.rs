@@ -40,14 +40,13 @@ pub(super) fn check(
 pub(super) fn validate(owner: &Value, params: bool, path: &Path, errors: &mut ErrorList) {
     let path = path.child("matchConditions");
     let conditions = list_at(owner, &["matchConditions"]);
-    if conditions.len() > MAX_MATCH_CONDITIONS {
+    let are_too_many = conditions.len() > MAX_MATCH_CONDITIONS;
+    if are_too_many {
         errors.push(Error::too_many(
             &path,
             conditions.len(),
             MAX_MATCH_CONDITIONS,
         ));
-        // Upstream goes on; compiling them has a price.
-        return;
     }
     let mut env = env_with_authorizer();
     if params {
@@ -58,6 +57,8 @@ pub(super) fn validate(owner: &Value, params: bool, path: &Path, errors: &mut Er
         let path = path.index(index);
         match str_at(condition, &["expression"]).trim() {
             "" => errors.push(Error::required(&path.child("expression"), "")),
+            // Compiling them has a price.
+            _ if are_too_many => {}
             source => {
                 check(
                     source,

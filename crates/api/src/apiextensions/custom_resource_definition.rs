@@ -277,7 +277,8 @@ fn name(object: &Value) -> ErrorList {
         str_at(object, &["spec", "group"])
     );
     let name = object::name(object);
-    if name == wanted {
+    // That there is none is told by the rules of metadata.
+    if name == wanted || name.is_empty() {
         return ErrorList::new();
     }
     let path = Path::new("metadata").child("name");
@@ -290,12 +291,16 @@ fn name(object: &Value) -> ErrorList {
 
 /// Objects are stored in some version: a status that knows of none gets the one they are stored in now.
 fn default_stored(object: &mut Value) {
+    let is_stored = |version: &Value| bool_at(version, &["storage"]);
+    if !versions(object).iter().any(is_stored) {
+        return;
+    }
     let stored = storage_version(object).to_owned();
     let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) else {
         return;
     };
     let is_empty = |known: &Value| known.as_array().is_none_or(Vec::is_empty);
-    if !stored.is_empty() && status.get("storedVersions").is_none_or(is_empty) {
+    if status.get("storedVersions").is_none_or(is_empty) {
         status.insert("storedVersions".to_owned(), json!([stored]));
     }
 }

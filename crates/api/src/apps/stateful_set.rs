@@ -237,8 +237,16 @@ fn validate_spec(object: &Value, age: Age) -> ErrorList {
     if age == Age::New && !service.is_empty() {
         validate::label(&mut errors, &path.child("serviceName"), service);
     }
-    validate_selector(spec, &path, &mut errors);
-    validate_template(spec, &path, &mut errors);
+    if validate_selector(spec, &path, &mut errors) {
+        validate_template(spec, &path, &mut errors);
+    }
+    let template = at(spec, &["template"]).unwrap_or(&Value::Null);
+    super::validate_forever(
+        template,
+        "StatefulSet",
+        &path.child("template"),
+        &mut errors,
+    );
     errors
 }
 
@@ -273,7 +281,8 @@ fn validate_strategy(spec: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-fn validate_selector(spec: &Value, path: &Path, errors: &mut ErrorList) {
+/// Whether it is one, which is what the template is looked at for.
+fn validate_selector(spec: &Value, path: &Path, errors: &mut ErrorList) -> bool {
     let selector_path = path.child("selector");
     let selector = struct_at(spec, &["selector"]);
     match selector {
@@ -289,7 +298,9 @@ fn validate_selector(spec: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     let template = at(spec, &["template"]).unwrap_or(&Value::Null);
-    match Selector::from_value(selector) {
+    let read = Selector::from_value(selector);
+    let is_one = read.is_ok();
+    match read {
         Err(_) => {
             let shown = selector.cloned().unwrap_or_default();
             errors.push(Error::invalid(&selector_path, shown, ""));
@@ -304,6 +315,7 @@ fn validate_selector(spec: &Value, path: &Path, errors: &mut ErrorList) {
         }
         Ok(_) => {}
     }
+    is_one
 }
 
 /// The template with what the controller puts in place of it: names of its own, and volumes of claims.
@@ -328,7 +340,7 @@ fn validate_template(spec: &Value, path: &Path, errors: &mut ErrorList) {
             pod.insert("volumes".to_owned(), volumes.into());
         }
     }
-    super::validate_template(&template, "StatefulSet", &path.child("template"), errors);
+    pod_spec::validate_template(&template, &path.child("template"), errors);
 }
 
 fn validate_status(new: &Value, old: &Value) -> ErrorList {

@@ -203,7 +203,9 @@ impl Strategy for Event {
             count = i64_at(object, &["series", "count"]).unwrap_or_default();
             now.since(str_at(object, &["series", "lastObservedTime"]))
         } else {
-            count = count.max(1);
+            if count == 0 {
+                count = 1;
+            }
             match str_at(object, &["lastTimestamp"]) {
                 "" => first.clone(),
                 last => now.since(last),

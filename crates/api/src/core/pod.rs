@@ -162,13 +162,7 @@ impl Strategy for Pod {
             Part::Status => {
                 tree::keep(new, old, "spec");
                 tree::keep_metadata(new, old, "ownerReferences");
-                // Old kubelets leave it out.
-                let qos = str_at(old, &["status", "qosClass"]);
-                if !qos.is_empty()
-                    && let Some(status) = object::child_mut(new, "status")
-                {
-                    tree::default_str(status, "qosClass", qos);
-                }
+                status::keep(new, old);
             }
             Part::Subresource(RESIZE) => {
                 resize::prepare(new, old);

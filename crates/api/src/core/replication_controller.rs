@@ -113,7 +113,15 @@ impl Strategy for ReplicationController {
         if old.is_none() {
             warnings::workload_name(object, &mut out);
         }
-        pod_spec::warnings::of_workload(object, old, &mut out);
+        let generation = |object| i64_at(object, &["metadata", "generation"]);
+        match old {
+            None => pod_spec::warnings::of_workload(object, None, &mut out),
+            // Of a change upstream looks at the template that was there before.
+            Some(old) if generation(old) != generation(object) => {
+                pod_spec::warnings::of_workload(old, None, &mut out);
+            }
+            Some(_) => {}
+        }
         out.into()
     }
 

@@ -27,6 +27,7 @@ impl<'t> Parser<'t> {
             if self.eat("..") {
                 steps.push(Step::Descend);
                 if !self.rest.starts_with('[') {
+                    self.check_head()?;
                     steps.extend(self.field());
                 }
             } else if self.eat(".") {
@@ -34,6 +35,7 @@ impl<'t> Parser<'t> {
             } else if self.eat("[") {
                 steps.push(self.brackets()?);
             } else if steps.is_empty() {
+                self.check_head()?;
                 steps.extend(self.field());
             } else {
                 return Err(Malformed(format!(
@@ -42,6 +44,31 @@ impl<'t> Parser<'t> {
             }
         }
         Ok(JsonPath { steps })
+    }
+
+    /// That a name without a dot before it is one: upstream reads what begins with a digit or a sign as a number.
+    fn check_head(&self) -> Result<(), Malformed> {
+        let Some(first) = self.rest.chars().next() else {
+            return Ok(());
+        };
+        if first.is_ascii_digit() || matches!(first, '+' | '-') {
+            let digits = |c: char| c.is_numeric() || c == '.';
+            let sign = usize::from(!first.is_ascii_digit());
+            let rest = &self.rest[sign..];
+            let end = sign + rest.find(|c| !digits(c)).unwrap_or(rest.len());
+            let number = &self.rest[..end];
+            return match number.parse::<f64>() {
+                Ok(_) => Ok(()),
+                Err(_) => Err(Malformed(format!("cannot parse number {number}"))),
+            };
+        }
+        if first.is_alphanumeric() || matches!(first, '_' | '*' | '\\' | '\'' | '"' | ' ') {
+            return Ok(());
+        }
+        let code = u32::from(first);
+        Err(Malformed(format!(
+            "unrecognized character in action: U+{code:04X} '{first}'"
+        )))
     }
 
     fn eat(&mut self, token: &str) -> bool {

@@ -61,6 +61,21 @@ fn malformed_paths() {
     for path in [".a[", ".a[b]", ".a[?(b)]", ".a[1:2:3:4]"] {
         assert!(JsonPath::parse(path).is_err(), "{path}");
     }
+    for (path, why) in [
+        ("-start", "cannot parse number -"),
+        ("10.0.0.1", "cannot parse number 10.0.0.1"),
+        ("/up", "unrecognized character in action: U+002F '/'"),
+        ("..:a", "unrecognized character in action: U+003A ':'"),
+    ] {
+        assert_eq!(
+            JsonPath::parse(path).unwrap_err().to_string(),
+            why,
+            "{path}"
+        );
+    }
+    for path in ["name", "_a", "1", "-1.5"] {
+        assert!(JsonPath::parse(path).is_ok(), "{path}");
+    }
 }
 
 #[test]

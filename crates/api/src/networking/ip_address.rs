@@ -42,6 +42,11 @@ const COLUMNS: &[Column] = &[
 ];
 
 impl Strategy for Address {
+    /// Nothing can be added to an address.
+    fn generate_name(&self, base: &str) -> String {
+        base.to_owned()
+    }
+
     fn validate_name(&self, name: &str, _generate_prefix: bool) -> Vec<String> {
         let wrong = names::ip(name);
         if !wrong.is_empty() {

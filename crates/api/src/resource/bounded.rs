@@ -33,7 +33,7 @@ pub(super) fn slice<'o>(
     true
 }
 
-/// As [`slice`], and no key is there twice.
+/// As [`slice`], and no key is there twice: upstream has declared so with the types, and shows the value.
 pub(super) fn set<'o>(
     list: &'o [Value],
     max: usize,
@@ -42,16 +42,37 @@ pub(super) fn set<'o>(
     key: impl Fn(&Value) -> String,
     item: impl FnMut(&'o Value, &Path, &mut ErrorList),
 ) {
-    if !slice(list, max, path, errors, item) {
-        return;
+    if slice(list, max, path, errors, item) {
+        let twice = twice(list, key).into_iter();
+        errors.extend(twice.map(|(index, _)| {
+            Error::duplicate(
+                &path.index(index),
+                list.get(index).cloned().unwrap_or_default(),
+            )
+        }));
     }
+}
+
+/// As [`set`], where it is not declared: shown is the key.
+pub(super) fn set_of_keys<'o>(
+    list: &'o [Value],
+    max: usize,
+    path: &Path,
+    errors: &mut ErrorList,
+    key: impl Fn(&Value) -> String,
+    item: impl FnMut(&'o Value, &Path, &mut ErrorList),
+) {
+    if slice(list, max, path, errors, item) {
+        let twice = twice(list, key).into_iter();
+        errors.extend(twice.map(|(index, key)| Error::duplicate(&path.index(index), key)));
+    }
+}
+
+/// The places and keys of what has a key that was there before.
+fn twice(list: &[Value], key: impl Fn(&Value) -> String) -> Vec<(usize, String)> {
     let mut seen = HashSet::new();
-    for (index, value) in list.iter().enumerate() {
-        let key = key(value);
-        if !seen.insert(key.clone()) {
-            errors.push(Error::duplicate(&path.index(index), key));
-        }
-    }
+    let keys = list.iter().map(key).enumerate();
+    keys.filter(|(_, key)| !seen.insert(key.clone())).collect()
 }
 
 /// The texts of a list, each its own key.

@@ -160,7 +160,7 @@ fn validate_slice(object: &Value, old: Option<&Value>) -> ErrorList {
         .as_ref()
         .map_or(&[][..], |old| list_at(old, &["devices"]));
     let by_itself = bool_at(&spec, &["perDeviceNodeSelection"]);
-    bounded::set(
+    bounded::set_of_keys(
         devices,
         max,
         &path.child("devices"),

@@ -24,13 +24,23 @@ pub fn add_empty_values(
         return;
     }
     let stored = old.map(|old| empty_values(definition, old));
+    let is_changed = old.is_some();
     let said: Vec<String> = errors.iter().map(|error| error.field.clone()).collect();
     errors.extend(found.into_iter().filter(|error| {
         let is_stored = stored.as_ref().is_some_and(|stored| stored.contains(error));
         let is_said = said.contains(&error.field) || said.contains(&of_whole_list(&error.field));
-        !is_stored && !is_said
+        let is_unchecked = is_changed
+            && (NEW_ONLY.iter())
+                .any(|(of, list)| *of == definition && error.field.starts_with(list));
+        !is_stored && !is_said && !is_unchecked
     }));
 }
+
+/// What upstream looks into in new objects alone, as it cannot be changed.
+const NEW_ONLY: [(&str, &str); 1] = [(
+    "io.k8s.api.apps.v1.StatefulSet",
+    "spec.volumeClaimTemplates[",
+)];
 
 /// `a[0].b[1].c` as `a[0].b.c`: how upstream tells what is wrong with the items of some lists.
 fn of_whole_list(field: &str) -> String {

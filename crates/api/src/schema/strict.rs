@@ -5,13 +5,17 @@
 //! The last points matter for updates: a Go client that reads an object and writes it back must not change it. One walk, and
 //! no allocation for an object in which all is well.
 
-use knarr_meta::{Quantity, Status};
+use knarr_meta::{
+    Quantity, Status,
+    field::{Collection, Emptied, MAX_REMEMBERED},
+};
 use serde_json::{Map, Value};
 
 use super::{
     Definition, Schema, Shape, Type, empty,
     parse::MAX_STRICT_ERRORS,
     path::{Path, Step},
+    table,
 };
 
 mod document;
@@ -42,7 +46,16 @@ pub struct TypeError(String);
 /// Errors: 400 in upstream's words for a value of the wrong type: `Deployment in version "v1" cannot be handled as a
 /// Deployment: json: cannot unmarshal string into Go struct field DeploymentSpec.spec.replicas of type int32`.
 pub fn check(schema: &Schema, value: &mut Value) -> Result<Vec<String>, Status> {
-    decode(schema, value).map_err(|error| {
+    check_noting(schema, value, None)
+}
+
+/// As [`check`]; what is dropped as it is empty is remembered in `emptied`.
+pub fn check_noting(
+    schema: &Schema,
+    value: &mut Value,
+    emptied: Option<&Emptied>,
+) -> Result<Vec<String>, Status> {
+    decode_from(Source::Document, schema, value, emptied).map_err(|error| {
         let (version, kind) = match schema.definition() {
             Some(definition) => match definition.gvks.first() {
                 Some((_, version, kind)) => (*version, *kind),
@@ -58,35 +71,47 @@ pub fn check(schema: &Schema, value: &mut Value) -> Result<Vec<String>, Status> 
 
 /// As [`check`], for callers that word the error themselves (a patch's result that does not decode is 422).
 pub fn decode(schema: &Schema, value: &mut Value) -> Result<Vec<String>, TypeError> {
-    decode_from(Source::Document, schema, value)
+    decode_from(Source::Document, schema, value, None)
 }
 
-/// As [`decode`], of a tree that may be no document.
+/// As [`decode`], of a tree that may be no document. What is dropped as it is empty is remembered in `emptied`.
 pub fn decode_from(
     source: Source,
     schema: &Schema,
     value: &mut Value,
+    emptied: Option<&Emptied>,
 ) -> Result<Vec<String>, TypeError> {
     let definition = schema.definition();
     let mut decoder = Decoder {
         source,
         keeps_empty: definition.is_some_and(|definition| empty::is_told(definition.name)),
         unknown: Vec::new(),
+        emptied: Vec::new(),
         error: None,
         has_stopped: false,
     };
     decoder.value(Wanted::of(&schema.ty), value, &Path::ROOT);
+    if let Some(emptied) = emptied.filter(|_| !decoder.emptied.is_empty()) {
+        emptied.add(decoder.emptied);
+    }
     match decoder.error {
         Some(error) => Err(TypeError(error)),
         None => Ok(decoder.unknown),
     }
 }
 
+/// A type of schemas that reads itself, and the type of one.
+const PROPS_OR_LIST: &str =
+    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray";
+const PROPS: &str = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaProps";
+
 struct Decoder {
     source: Source,
     /// Empty lists and maps stay, though they are optional.
     keeps_empty: bool,
     unknown: Vec<String>,
+    /// Paths of the lists and maps that were dropped as there is nothing in them.
+    emptied: Vec<(String, Collection)>,
     /// The first type error, or that of a type that reads itself.
     error: Option<String>,
     /// Such a type's error ends what Go reads of a document, and is told in place of those before it.
@@ -164,7 +189,21 @@ impl Decoder {
                     self.own_mismatch(Wanted::of(&Type::Int32), value, path);
                 }
             }
+            Shape::Any if definition.name == PROPS_OR_LIST => self.props(value, path),
             Shape::AnyObject | Shape::Any => {}
+        }
+    }
+
+    /// A schema, or a list of them: what is neither is let through, and what is in the list is not.
+    fn props(&mut self, value: &Value, path: &Path<'_>) {
+        let is_one = |value: &&Value| value.is_object() || value.is_null();
+        let wrong = value
+            .as_array()
+            .and_then(|list| list.iter().find(|value| !is_one(value)));
+        if let Some(wrong) = wrong
+            && let Some(props) = table::find(PROPS)
+        {
+            self.own_mismatch(Wanted::of(&Type::Ref(props)), wrong, path);
         }
     }
 
@@ -195,7 +234,13 @@ impl Decoder {
             self.value(wanted, value, &path.child(step));
             let is_omitted = field.omits_zero && is_zero(value);
             let keeps_empty = self.keeps_empty || field.required || field.written_null;
-            !is_omitted && (keeps_empty || !is_empty_collection(&field.schema.ty, value))
+            match empty_collection(&field.schema.ty, value) {
+                Some(empty) if !keeps_empty => {
+                    self.emptied(path, name, empty);
+                    false
+                }
+                _ => !is_omitted,
+            }
         });
     }
 
@@ -248,6 +293,12 @@ impl Decoder {
         if self.unknown.len() < MAX_STRICT_ERRORS {
             self.unknown
                 .push(format!("unknown field {:?}", path.with(name)));
+        }
+    }
+
+    fn emptied(&mut self, path: &Path<'_>, name: &str, collection: Collection) {
+        if self.emptied.len() < MAX_REMEMBERED {
+            self.emptied.push((path.with(name), collection));
         }
     }
 
@@ -309,8 +360,7 @@ fn zero(ty: &Type) -> Value {
         Type::String | Type::Bytes => Value::String(String::new()),
         Type::Int32 | Type::Int64 | Type::Double => Value::from(0),
         Type::Bool => Value::Bool(false),
-        Type::List(_) => Value::Array(Vec::new()),
-        Type::Map(_) => Value::Object(Map::new()),
+        Type::List(_) | Type::Map(_) => Value::Null,
         Type::Ref(reference) => match reference.get().shape {
             Shape::Struct(_) => Value::Object(Map::new()),
             Shape::Quantity => Value::String("0".to_owned()),
@@ -331,10 +381,9 @@ pub(super) fn is_zero(value: &Value) -> bool {
 }
 
 /// Go leaves these out when it writes an optional field.
-fn is_empty_collection(ty: &Type, value: &Value) -> bool {
-    match (ty, value) {
-        (Type::List(_), Value::Array(list)) => list.is_empty(),
-        (Type::Map(_), Value::Object(map)) => map.is_empty(),
-        _ => false,
+fn empty_collection(ty: &Type, value: &Value) -> Option<Collection> {
+    match ty {
+        Type::List(_) | Type::Map(_) => Collection::empty(value),
+        _ => None,
     }
 }

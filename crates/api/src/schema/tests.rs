@@ -3,6 +3,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
+mod emptied;
 mod pod_fields;
 
 fn schema(name: &str) -> &'static Schema {
@@ -429,7 +430,7 @@ fn results_of_patches_are_converted_as_upstream_does() {
     let convert = |object: &Value| {
         let mut object = object.clone();
         let source = strict::Source::Unstructured;
-        strict::decode_from(source, deployment(), &mut object).map(|_| object)
+        strict::decode_from(source, deployment(), &mut object, None).map(|_| object)
     };
     for (given, kept) in [
         (json!(2_147_483_648_u64), json!(-2_147_483_648)),
@@ -470,7 +471,7 @@ fn results_of_patches_are_converted_as_upstream_does() {
     }
     let mut secret = json!({"data": {"a": "a*b="}});
     let definition = schema("io.k8s.api.core.v1.Secret");
-    let error = strict::decode_from(strict::Source::Unstructured, definition, &mut secret);
+    let error = strict::decode_from(strict::Source::Unstructured, definition, &mut secret, None);
     assert_eq!(
         error.unwrap_err().to_string(),
         "error decoding from json: illegal base64 data at input byte 1"

@@ -81,10 +81,14 @@ fn url_path(text: &str, path: &Path, errors: &mut ErrorList) {
     if !text.starts_with('/') {
         errors.push(Error::invalid(path, text, "must start with a '/'"));
     }
-    // Upstream leaves out the first letter, whether it is a slash or not.
+    // Upstream leaves out the first byte, whether it is a slash or not: what is left of a letter of several is none.
     let first = text.chars().next().map_or(0, char::len_utf8);
-    let steps = &text[first..];
-    let steps = steps.strip_suffix('/').unwrap_or(steps);
+    let rest = match first {
+        0 | 1 => String::new(),
+        _ => char::REPLACEMENT_CHARACTER.to_string(),
+    };
+    let steps = rest + &text[first..];
+    let steps = steps.strip_suffix('/').unwrap_or(&steps);
     for (index, step) in steps.split('/').enumerate() {
         if step.is_empty() {
             let why = format!("segment[{index}] may not be empty");

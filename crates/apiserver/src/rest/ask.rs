@@ -7,7 +7,7 @@ use knarr_api::{Kind, Served, kind::STATUS};
 use knarr_auth::{UserInfo, route::ApiRequest};
 use knarr_meta::{
     GroupKind, GroupResource,
-    field::{Error, Path},
+    field::{Emptied, Error, Path},
     object_meta,
     status::Status,
 };
@@ -39,6 +39,8 @@ pub struct Ask<'r> {
     pub user: &'r UserInfo,
     pub served: &'r Served,
     pub warnings: &'r Warnings,
+    /// What its object has of lists and maps with nothing in them.
+    pub emptied: Emptied,
     pub audit: &'r Audit<'r>,
     /// Asked by a component of this process.
     pub component: bool,

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use knarr_api::{Served, built_in_kinds, kind::Strategy, schema};
-use knarr_meta::{object, status::Status, types::split_api_version};
+use knarr_meta::{field::Emptied, object, status::Status, types::split_api_version};
 use serde_json::Value;
 
 use super::ask::{Ask, FieldValidation};
@@ -21,17 +21,20 @@ pub struct Expected<'a> {
     pub definition: &'a str,
     /// Of a kind whose type may be in no table.
     pub strategy: Option<&'a dyn Strategy>,
+    /// Where is remembered what was dropped of it, as it was empty.
+    pub emptied: Option<&'a Emptied>,
 }
 
 impl<'a> Expected<'a> {
     /// The resource's own kind.
-    pub fn of(ask: &Ask<'a>) -> Expected<'a> {
+    pub fn of(ask: &'a Ask<'a>) -> Expected<'a> {
         Expected {
             group: ask.served.group(),
             version: ask.served.version(),
             kind: &ask.kind().kind,
             definition: ask.served.definition(),
             strategy: Some(&*ask.kind().strategy),
+            emptied: Some(&ask.emptied),
         }
     }
 }
@@ -101,7 +104,7 @@ pub fn conform(tree: &mut Value, expected: &Expected<'_>) -> Result<Vec<String>,
         return decoded;
     }
     let problems = match schema::definition(expected.definition) {
-        Some(definition) => schema::strict::check(definition, tree)?,
+        Some(definition) => schema::strict::check_noting(definition, tree, expected.emptied)?,
         None => Vec::new(),
     };
     match unconvertible(tree, expected) {
@@ -130,7 +133,7 @@ pub fn convert(
     }
     let source = schema::strict::Source::Unstructured;
     Ok(match schema::definition(expected.definition) {
-        Some(definition) => schema::strict::decode_from(source, definition, tree),
+        Some(definition) => schema::strict::decode_from(source, definition, tree, expected.emptied),
         None => Ok(Vec::new()),
     })
 }

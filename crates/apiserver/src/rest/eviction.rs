@@ -57,6 +57,7 @@ pub async fn evict(ask: &Ask<'_>, body: Bytes) -> Answer {
         kind: "Eviction",
         definition: "io.k8s.api.policy.v1.Eviction",
         strategy: None,
+        emptied: None,
     };
     // kubectl up to 1.21 sends the beta version, which has the same fields.
     let body = beta_to_v1(body);
@@ -247,6 +248,7 @@ impl Eviction<'_> {
             user: &core.registry.own_user,
             dry_run: self.write.dry_run,
             warnings: self.write.warnings,
+            emptied: None,
             annotations: self.write.annotations,
             managed: managed::OWN,
         };

@@ -18,7 +18,7 @@ use super::{
 use crate::{negotiate::Shapes, respond::Answer};
 
 /// What the write path needs to know of a request.
-pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
+pub fn write_of<'a>(ask: &'a Ask<'a>, dry_run: bool) -> Write<'a> {
     Write {
         kind: ask.kind(),
         group: ask.served.group(),
@@ -29,13 +29,14 @@ pub fn write_of<'a>(ask: &Ask<'a>, dry_run: bool) -> Write<'a> {
         user: ask.user,
         dry_run,
         warnings: ask.warnings,
+        emptied: Some(&ask.emptied),
         annotations: &ask.audit.annotations,
         managed: Managed::Kept,
     }
 }
 
 /// The same for writes whose changes are their manager's.
-pub fn managed_write_of<'a>(ask: &Ask<'a>, options: &'a WriteOptions) -> Write<'a> {
+pub fn managed_write_of<'a>(ask: &'a Ask<'a>, options: &'a WriteOptions) -> Write<'a> {
     Write {
         options,
         managed: Managed::Update(Manager {

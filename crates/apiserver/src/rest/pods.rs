@@ -42,6 +42,7 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
         kind: "Binding",
         definition: "io.k8s.api.core.v1.Binding",
         strategy: None,
+        emptied: None,
     };
     let mut binding = decode::body(ask, &body, &expected, options.validation)?;
     let snapshot = ask.core.registry.catalog.current();

@@ -39,6 +39,7 @@ fn expected() -> Expected<'static> {
         kind: "Scale",
         definition: DEFINITION,
         strategy: None,
+        emptied: None,
     }
 }
 

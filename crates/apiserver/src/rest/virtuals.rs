@@ -98,6 +98,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
                 kind,
                 definition: &definition,
                 strategy: None,
+                emptied: None,
             }
         }
     };

@@ -13,7 +13,7 @@ use knarr_auth::{
     UserInfo, authn, bearer,
     route::{ApiRequest, Decoded},
 };
-use knarr_meta::{clock, status::Status};
+use knarr_meta::{clock, field::Emptied, status::Status};
 use knarr_registry::{catalog::Snapshot, write::Warnings};
 use knarr_states::Share;
 use tokio::sync::OwnedSemaphorePermit;
@@ -307,6 +307,7 @@ impl Chain<'_> {
             user: &user,
             served,
             warnings: self.warnings,
+            emptied: Emptied::default(),
             audit: self.audit,
             component,
             shares,

@@ -35,7 +35,8 @@ struct Spec {
     uid: String,
     #[serde(deserialize_with = "nullable")]
     groups: Vec<String>,
-    extra: Option<std::collections::BTreeMap<String, Vec<String>>>,
+    /// A null among its lists is one that nothing is in.
+    extra: Option<std::collections::BTreeMap<String, Option<Vec<String>>>>,
 }
 
 #[derive(Default, Deserialize)]
@@ -232,11 +233,14 @@ impl AccessReviews {
         let user = match own {
             Some(user) => user,
             None => {
+                let extra = spec.extra.iter().flatten();
+                let extra =
+                    extra.map(|(key, texts)| (key.clone(), texts.clone().unwrap_or_default()));
                 in_spec = UserInfo {
                     name: spec.user.clone(),
                     uid: spec.uid.clone(),
                     groups: spec.groups.clone(),
-                    extra: spec.extra.clone().unwrap_or_default(),
+                    extra: extra.collect(),
                 };
                 &in_spec
             }

@@ -9,7 +9,6 @@ use knarr_api::{
     schema::{disabled, enums},
 };
 use knarr_meta::{
-    GroupKind,
     field::{Error, ErrorList, Path},
     names, object, object_meta,
     status::Status,
@@ -77,7 +76,7 @@ impl Registry {
         }
         let mut last = Status::internal("no name was tried");
         for _ in 0..GENERATED_NAMES {
-            let name = names::generate(object::generate_name(&tree));
+            let name = strategy.generate_name(object::generate_name(&tree));
             metadata(&mut tree).insert("name".into(), Value::from(name));
             match self.try_create(write, tree.clone()).await {
                 Err(status) if status.is_already_exists() => last = status,
@@ -118,11 +117,7 @@ impl Registry {
         let name = object::name(tree).to_owned();
         let errors = validate(write, tree);
         if !errors.is_empty() {
-            return Err(Refused::Status(Status::invalid(
-                GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
-                &name,
-                errors,
-            )));
+            return Err(Refused::Status(write.invalid(&name, errors)));
         }
         for warning in strategy.warnings(tree, None, Part::Main) {
             write.warnings.add(warning);

@@ -38,6 +38,7 @@ impl Registry {
             user: &self.own_user,
             dry_run: false,
             warnings: &unheard.warnings,
+            emptied: None,
             annotations: &unheard.annotations,
             managed: managed::OWN,
         }

@@ -29,6 +29,18 @@ pub(super) fn validate(definition: &Value, old: Option<&Value>) -> ErrorList {
     );
     versions::validate_each(definition, old, &mut errors);
     sets(versions(definition), &path.child("versions"), &mut errors);
+    // Upstream's internal type has the first version's name once more.
+    let first = versions(definition)
+        .first()
+        .map_or("", |version| str_at(version, &["name"]));
+    let wrong = rules::dns1035_label(first);
+    if !first.is_empty() && !wrong.is_empty() {
+        errors.push(Error::invalid(
+            &path.child("version"),
+            first,
+            wrong.join(","),
+        ));
+    }
     let given = spec.get("names").unwrap_or(&empty);
     let names_path = path.child("names");
     validate::filled(

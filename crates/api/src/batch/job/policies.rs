@@ -122,10 +122,10 @@ fn validate_exit_codes(spec: &Value, rule: &Value, path: &Path, errors: &mut Err
     let path = path.child("values");
     let values = list_at(rule, &["values"]);
     if values.is_empty() {
-        let none = Value::from(Vec::<Value>::new());
+        let shown = rule.get("values").cloned().unwrap_or_default();
         errors.push(Error::invalid(
             &path,
-            none,
+            shown,
             "at least one value is required",
         ));
     } else if values.len() > MAX_EXIT_CODES {

@@ -121,10 +121,12 @@ pub(crate) fn template_metadata(template: &Value, meta_path: &Path, errors: &mut
     for (field, value) in map_at(template, &["metadata"]).into_iter().flatten() {
         let known = matches!(field.as_str(), "annotations" | "labels");
         if !known && !tree::same(Some(value), None) {
-            errors.push(Error::forbidden(
-                &meta_path.child(field.clone()),
-                "cannot be set",
-            ));
+            // Upstream has the names of Go's fields, with their first letter made small.
+            let name = match field.as_str() {
+                "uid" => "uID".to_owned(),
+                other => other.to_owned(),
+            };
+            errors.push(Error::forbidden(&meta_path.child(name), "cannot be set"));
         }
     }
 }

@@ -92,6 +92,10 @@ fn changes(new: &Value, old: &Value, class_moved: bool) -> Vec<String> {
                 .and_then(|resources| tree::existing(resources, "requests"));
             if let Some(requests) = requests {
                 requests.remove("storage");
+                // What nothing is left of is as if it had never been there.
+                if requests.is_empty() {
+                    tree::existing(spec, "resources").map(|it| it.remove("requests"));
+                }
             }
         }
     }

@@ -1,15 +1,58 @@
 //! What updates of a pod's status may say.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{at, i64_at, list_at, str_at, struct_at},
+    object::{at, child_mut, i64_at, list_at, str_at, struct_at},
 };
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::validate;
+use crate::{tree, validate};
+
+/// What a status has of the one before where it does not say it: old kubelets leave it out.
+pub(super) fn keep(new: &mut Value, old: &Value) {
+    const CLAIMS: [&str; 3] = [
+        "extendedResourceClaimStatus",
+        "nodeAllocatableResourceClaimStatuses",
+        "resourceClaimStatuses",
+    ];
+    let (Some(status), Some(before)) = (child_mut(new, "status"), old.get("status")) else {
+        return;
+    };
+    let qos = str_at(before, &["qosClass"]);
+    if !qos.is_empty() {
+        tree::default_str(status, "qosClass", qos);
+    }
+    for field in CLAIMS {
+        if let Some(claims) = before.get(field).filter(|claims| !claims.is_null()) {
+            tree::default_value(status, field, claims.clone());
+        }
+    }
+    keep_generations(status, before);
+}
+
+/// The generations that a status and its conditions were made of; of several conditions of a type, one after another.
+fn keep_generations(status: &mut Map<String, Value>, before: &Value) {
+    const GENERATION: &str = "observedGeneration";
+    let of = |owner: &Value| i64_at(owner, &[GENERATION]).unwrap_or_default();
+    if of(before) != 0 {
+        tree::default_number(status, GENERATION, of(before));
+    }
+    let mut known: HashMap<&str, VecDeque<i64>> = HashMap::new();
+    for condition in list_at(before, &["conditions"]) {
+        let kind = str_at(condition, &["type"]);
+        known.entry(kind).or_default().push_back(of(condition));
+    }
+    for condition in tree::items(status, "conditions") {
+        let kind = tree::text(condition, "type");
+        let generation = known.get_mut(kind).and_then(VecDeque::pop_front);
+        if let Some(generation) = generation.filter(|generation| *generation != 0) {
+            tree::default_number(condition, GENERATION, generation);
+        }
+    }
+}
 
 /// An update of the status.
 pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {

@@ -554,6 +554,31 @@ fn status_updates() {
 }
 
 #[test]
+fn what_a_status_leaves_out_is_kept() {
+    let mut old = created(&KIND, one(json!({})));
+    let condition = |kind: &str, generation: Option<i64>| match generation {
+        Some(generation) => json!({"type": kind, "observedGeneration": generation}),
+        None => json!({"type": kind}),
+    };
+    old["status"] = json!({
+        "qosClass": "BestEffort", "observedGeneration": 3,
+        "conditions": [condition("A", Some(1)), condition("B", None), condition("A", Some(2))],
+        "resourceClaimStatuses": [{"name": "r"}],
+    });
+    let mut new = old.clone();
+    new["status"] = json!({"phase": "Running", "conditions": [
+        condition("B", None), condition("A", None), condition("A", Some(5)), condition("C", None),
+    ]});
+    KIND.strategy.prepare_update(&mut new, &old, Part::Status);
+    let wanted = json!({
+        "phase": "Running", "qosClass": "BestEffort", "observedGeneration": 3,
+        "conditions": [condition("B", None), condition("A", Some(1)), condition("A", Some(5)), condition("C", None)],
+        "resourceClaimStatuses": [{"name": "r"}],
+    });
+    assert_eq!(new["status"], wanted);
+}
+
+#[test]
 fn containers_that_start_again_leave_their_end() {
     let check = |container: Value, code: i64, allowed: bool| {
         let mut old = created(&KIND, one(container.clone()));

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashSet};
 use knarr_meta::{
     Quantity,
     field::{Error, ErrorList, Path},
-    names,
     object::{list_at, map_at, str_at, struct_at},
 };
 use serde_json::{Value, json};
@@ -40,11 +39,7 @@ pub(crate) type NameRule = fn(&str, &Path, &mut ErrorList);
 
 /// The name of a resource that a pod may state as a whole.
 fn validate_name_of_pod(name: &str, path: &Path, errors: &mut ErrorList) {
-    let known = errors.len();
-    for message in names::qualified_name(name) {
-        errors.push(Error::invalid(path, name, message));
-    }
-    if errors.len() == known && !totals::is_of_pod(name) {
+    if amounts::validate_name(name, path, errors) && !totals::is_of_pod(name) {
         let supported = ["cpu", "hugepages-", "memory"];
         errors.push(Error::not_supported(path, name, &supported));
     }

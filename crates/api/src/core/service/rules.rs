@@ -334,8 +334,9 @@ fn validate_load_balancer(
             "",
         ));
     }
-    let class = str_at(service, &["spec", "loadBalancerClass"]);
-    if !class.is_empty() {
+    let class = at(service, &["spec", "loadBalancerClass"]).and_then(Value::as_str);
+    // "" is one, too.
+    if let Some(class) = class {
         let path = path.child("loadBalancerClass");
         if balanced {
             validate::each(errors, &path, class, names::qualified_name(class));

@@ -87,7 +87,7 @@ fn validate_values(
         }
     }
     let key = |value: &Value| quantity(value).to_string();
-    bounded::set(
+    bounded::set_of_keys(
         values,
         MAX_VALID_VALUES,
         path,

@@ -130,11 +130,7 @@ pub fn validate(
         errors.extend((alias.validate)(tree, Some(old)));
     }
     if !errors.is_empty() {
-        return Err(Status::invalid(
-            GroupKind::new(write.kind.group.clone(), write.kind.kind.clone()),
-            name,
-            errors,
-        ));
+        return Err(write.invalid(name, errors));
     }
     for warning in write.kind.strategy.warnings(tree, Some(old), part) {
         write.warnings.add(warning);
