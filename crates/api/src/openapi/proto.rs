@@ -78,18 +78,13 @@ fn encode(out: &mut Vec<u8>, of: &Message, map: &Map<String, Value>) {
 fn field(out: &mut Vec<u8>, number: u32, encoding: E, value: &Value) {
     match encoding {
         E::String | E::Reference => bytes(out, number, text(value)),
-        E::Bool => {
-            tag(out, number, 0);
-            varint(out, u64::from(value.as_bool().unwrap_or_default()));
-        }
-        E::Integer => {
-            tag(out, number, 0);
-            varint(out, value.as_i64().unwrap_or_default().cast_unsigned());
-        }
-        E::Double => {
-            tag(out, number, 1);
-            out.extend_from_slice(&value.as_f64().unwrap_or_default().to_le_bytes());
-        }
+        E::Bool => whole(out, number, u64::from(value.as_bool().unwrap_or_default())),
+        E::Integer => whole(
+            out,
+            number,
+            value.as_i64().unwrap_or_default().cast_unsigned(),
+        ),
+        E::Double => double(out, number, value.as_f64().unwrap_or_default()),
         E::Strings => {
             for element in value.as_array().into_iter().flatten() {
                 bytes(out, number, text(element));
@@ -148,6 +143,16 @@ fn field(out: &mut Vec<u8>, number: u32, encoding: E, value: &Value) {
             bytes(out, number, &inner);
         }
     }
+}
+
+fn whole(out: &mut Vec<u8>, number: u32, value: u64) {
+    tag(out, number, 0);
+    varint(out, value);
+}
+
+fn double(out: &mut Vec<u8>, number: u32, value: f64) {
+    tag(out, number, 1);
+    out.extend_from_slice(&value.to_le_bytes());
 }
 
 fn message(out: &mut Vec<u8>, number: u32, of: &Message, value: &Value) {

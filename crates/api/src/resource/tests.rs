@@ -176,8 +176,8 @@ fn claims() {
             spec.devices.requests[3].firstAvailable[0].allocationMode: Unsupported value: "x": supported values: "All", "ExactCount"
             spec.devices.requests[3].firstAvailable[0].selectors[0].cel.expression: Invalid value: "1": must evaluate to bool or the unknown type, not int
             spec.devices.requests[3].firstAvailable[1].count: Invalid value: -1: must be greater than zero
-            spec.devices.requests[3].firstAvailable[1]: Duplicate value: "e"
-            spec.devices.requests[2]: Duplicate value: "b"
+            spec.devices.requests[3].firstAvailable[1]: Duplicate value: {"allocationMode":"ExactCount","count":-1,"deviceClassName":"f","name":"e"}
+            spec.devices.requests[2]: Duplicate value: {"exactly":{"allocationMode":"All","count":2,"tolerations":[{"effect":"x","operator":"Exists","value":"a"},{"operator":"x"}]},"name":"b"}
             spec.devices.constraints[0].requests[0]: Invalid value: "z": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
             spec.devices.constraints[0].requests[2]: Invalid value: "d/x": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
             spec.devices.constraints[0].requests[3]: Invalid value: "a/b/c": must be the name of a request in the claim or the name of a request and a subrequest separated by '/'
@@ -245,7 +245,7 @@ fn allocations() {
         status.reservedFor[1].resource: Required value
         status.reservedFor[1].name: Required value
         status.reservedFor[1].uid: Required value
-        status.reservedFor[1]: Duplicate value: ""
+        status.reservedFor[1]: Duplicate value: {"uid":""}
         status.devices[0].pool: Required value
         status.devices[0].shareID: Invalid value: "1": uid must be in RFC 4122 normalized form, `xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx` with lowercase hexadecimal characters
         status.devices[0]: Invalid value: {"Device":"x","Driver":"d","Pool":"","ShareID":"1"}: must be an allocated device in the claim
@@ -321,7 +321,7 @@ fn slices() {
             spec.sharedCounters[0].name: Required value
             spec.sharedCounters[0].counters: Required value
             spec.sharedCounters[1].counters: Invalid value: "A": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
-            spec.sharedCounters[2]: Duplicate value: "c""#]],
+            spec.sharedCounters[2]: Duplicate value: {"counters":{"a":{"value":"1"}},"name":"c"}"#]],
     );
     check(
         &resource_slice::KIND,

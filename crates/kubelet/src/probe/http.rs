@@ -184,7 +184,8 @@ fn words(error: &(dyn Error + 'static), ends: &str) -> String {
         }
     }
     match error.downcast_ref::<hyper::Error>() {
-        Some(error) if error.is_incomplete_message() => "EOF".to_owned(),
+        // Before the answer, or before the request was taken.
+        Some(error) if error.is_incomplete_message() || error.is_canceled() => "EOF".to_owned(),
         _ => error.to_string(),
     }
 }
