@@ -170,7 +170,7 @@ mod tests {
         let delete = format!("DELETE {path}/old");
         let (result, first) = asked(Vec::new(), accepted).await;
         assert!(result.is_ok(), "{result:?}");
-        assert_eq!(first, [create.clone()]);
+        assert_eq!(first, std::slice::from_ref(&create));
         let (result, rotated) = asked(vec![old("old")], accepted).await;
         assert!(result.is_ok(), "{result:?}");
         assert_eq!(rotated, [create.clone(), delete]);
