@@ -2,11 +2,14 @@
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
-use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
+use http::{
+    HeaderValue, Request, Response,
+    header::{AUTHORIZATION, USER_AGENT},
+};
 use knarr_auth::{bootstrap_token::BootstrapToken, node_accounts};
 use knarr_client::{Clients, throttle::Throttle};
 use kube::client::Body;
-use tower::{BoxError, ServiceExt, util::MapRequestLayer};
+use tower::{BoxError, Layer, ServiceExt, util::MapRequestLayer};
 
 use crate::{
     accounts::{AsAccount, Issuer},
@@ -62,8 +65,22 @@ impl Clients for RemoteClients {
 /// Where requests go that name no namespace.
 pub(crate) const NAMESPACE: &str = "default";
 
+/// The program of upstream's that acts as a node: what managed fields call it by.
+const NODES_PROGRAM: HeaderValue = HeaderValue::from_static("kubelet");
+
 fn client(transport: Transport) -> kube::Client {
-    kube::Client::new(Throttle::new(transport), NAMESPACE)
+    let named = saying(NODES_PROGRAM).layer(transport);
+    kube::Client::new(Throttle::new(named), NAMESPACE)
+}
+
+/// Has requests say which program they come from.
+fn saying(
+    program: HeaderValue,
+) -> MapRequestLayer<impl Fn(Request<Body>) -> Request<Body> + Clone> {
+    MapRequestLayer::new(move |mut request: Request<Body>| {
+        request.headers_mut().insert(USER_AGENT, program.clone());
+        request
+    })
 }
 
 /// A client of who has this token.
@@ -77,7 +94,7 @@ pub(crate) fn bootstrap_client(
         request.headers_mut().insert(AUTHORIZATION, header.clone());
         request
     });
-    let service = tower::Layer::layer(&named, transport);
+    let service = named.layer(transport);
     Ok(kube::Client::new(Throttle::new(service), NAMESPACE))
 }
 
@@ -91,4 +108,20 @@ fn refusing(name: &str) -> kube::Client {
         }
     });
     kube::Client::new(refuse.boxed_clone(), NAMESPACE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_node_says_that_it_is_a_kubelet() {
+        let answer = tower::service_fn(|request: Request<Body>| async move {
+            let said = request.headers().get(USER_AGENT).cloned();
+            Ok::<_, BoxError>(said)
+        });
+        let request = Request::new(Body::empty());
+        let said = saying(NODES_PROGRAM).layer(answer).oneshot(request).await;
+        assert_eq!(said.expect("an answer"), Some(NODES_PROGRAM));
+    }
 }
