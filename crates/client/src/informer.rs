@@ -25,6 +25,9 @@ pub trait Object: Send + Sync + Sized + 'static {
     fn namespace(&self) -> &str;
     fn name(&self) -> &str;
     fn resource_version(&self) -> &str;
+    /// Whether an object is decoded once, when it comes, and kept so, also in the server's process: for types that are small beside
+    /// what they are read from, and of which many are read at once.
+    const IS_KEPT: bool = false;
     /// Decodes one object; may drop what readers do not need.
     ///
     /// # Errors
@@ -233,7 +236,15 @@ impl<K: Object> Informer<K> {
 
     /// Takes one object out of the cache; handlers get its state at deletion.
     pub fn remove(&self, object: K) {
-        self.let_go(&Held::own(object));
+        self.let_go(Held::own(object));
+    }
+
+    /// What is to be held of it; `None` for what cannot be decoded.
+    fn kept(&self, held: Held<K>) -> Option<Held<K>> {
+        match &held {
+            Held::Shared(..) if K::IS_KEPT => self.read(&held).map(Held::Own),
+            _ => Some(held),
+        }
     }
 
     /// The server's states are read like this from now on.
@@ -243,6 +254,9 @@ impl<K: Object> Informer<K> {
 
     pub(crate) fn hold_exactly(&self, objects: Vec<Held<K>>) {
         let handlers = self.shared.handlers.lock();
+        let objects: Vec<Held<K>> = (objects.into_iter())
+            .filter_map(|held| self.kept(held))
+            .collect();
         let mut changes = Vec::new();
         {
             let mut cache = self.shared.cache.write();
@@ -277,6 +291,9 @@ impl<K: Object> Informer<K> {
 
     pub(crate) fn hold(&self, new: Held<K>) {
         let handlers = self.shared.handlers.lock();
+        let Some(new) = self.kept(new) else {
+            return;
+        };
         let Some(object) = self.read(&new) else {
             return;
         };
@@ -284,12 +301,14 @@ impl<K: Object> Informer<K> {
         self.notify(&handlers, old.as_ref(), Some(&new));
     }
 
-    pub(crate) fn let_go(&self, last: &Held<K>) {
+    pub(crate) fn let_go(&self, last: Held<K>) {
         let handlers = self.shared.handlers.lock();
-        let (namespace, name) = last.namespaced_name();
-        let known = self.shared.cache.write().remove(namespace, name);
+        let known = {
+            let (namespace, name) = last.namespaced_name();
+            self.shared.cache.write().remove(namespace, name)
+        };
         if known.is_some() {
-            self.notify(&handlers, Some(last), None);
+            self.notify(&handlers, self.kept(last).as_ref(), None);
         }
     }
 

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::informer::Informer;
+use crate::informer::{Informer, Object};
 use crate::reflector::Source;
 
 /// Which objects of a resource an informer sees; everything by default.
@@ -61,11 +61,19 @@ impl Informers {
     where
         K: kube::Resource<DynamicType = ()> + DeserializeOwned + Send + Sync + 'static,
     {
+        self.informer_of::<K, K>(scope)
+    }
+
+    fn informer_of<T, K>(&self, scope: InformerScope) -> Informer<T>
+    where
+        T: Object,
+        K: kube::Resource<DynamicType = ()>,
+    {
         let mut shared = self.inner.shared.lock();
         let entry = shared
-            .entry((TypeId::of::<K>(), scope.clone()))
+            .entry((TypeId::of::<T>(), scope.clone()))
             .or_insert_with(|| {
-                let informer = Informer::<K>::new();
+                let informer = Informer::<T>::new();
                 let source = Source {
                     path: K::url_path(&(), scope.namespace.as_deref()),
                     label_selector: scope.label_selector,
@@ -81,10 +89,19 @@ impl Informers {
                 self.inner.tasks.keep(name, task);
                 Box::new(informer)
             });
-        match entry.downcast_ref::<Informer<K>>() {
+        match entry.downcast_ref::<Informer<T>>() {
             Some(informer) => informer.clone(),
             None => unreachable!("informers are keyed by their type"),
         }
+    }
+
+    /// The informer of all objects of `K`, of each of which a `T` is kept; started on first use. Needs a tokio runtime.
+    pub fn informer_as<T, K>(&self) -> Informer<T>
+    where
+        T: Object,
+        K: kube::Resource<DynamicType = ()>,
+    {
+        self.informer_of::<T, K>(InformerScope::default())
     }
 
     /// Waits until every informer's task has ended; to be called after the token was cancelled.

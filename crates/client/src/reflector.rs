@@ -353,7 +353,7 @@ async fn watch<T: Object>(
                 }
                 Line::Deleted(object) => {
                     object.resource_version().clone_into(revision);
-                    informer.let_go(&Held::own(object));
+                    informer.let_go(Held::own(object));
                 }
                 Line::Bookmark(at) => *revision = at,
                 Line::Error(status) => return Err(Failure::api(kube::Error::Api(status))),
@@ -389,7 +389,7 @@ async fn follow<T: Object>(
                 }
                 Change::Deleted(last, at) => {
                     *revision = at.to_string();
-                    informer.let_go(&Held::shared(last));
+                    informer.let_go(Held::shared(last));
                 }
                 Change::Bookmark(at) => *revision = at.to_string(),
                 Change::Error(status) => {

@@ -352,7 +352,7 @@ impl Reconciler for DaemonSetController {
         let candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));
         let claims = owners::claim(&set.metadata, &selector, candidates);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
-        let api = Api::namespaced(self.client.clone(), &key.namespace);
+        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         let owned = owners::execute(claims, &*set, &sets, &api).await?;
         let (hash, history) = self.history(key, &set, &selector, &owned).await?;
         let nodes = self.nodes.list();

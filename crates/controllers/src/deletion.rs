@@ -14,10 +14,6 @@ use serde::de::DeserializeOwned;
 /// # Errors
 /// What the server answered, a conflict where another object has the name by now; `BadRequest` for an object without a uid,
 /// which was not read from a server.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this is where the precondition is set"
-)]
 pub(crate) async fn delete<K>(
     api: &Api<K>,
     meta: &ObjectMeta,
@@ -27,13 +23,30 @@ where
     K: Clone + DeserializeOwned + Debug,
 {
     let name = meta.name.as_deref().unwrap_or_default();
-    let Some(uid) = meta.uid.clone().filter(|uid| !uid.is_empty()) else {
+    let uid = meta.uid.as_deref().unwrap_or_default();
+    delete_named(api, (name, uid), params).await
+}
+
+/// As [`delete`], the object of this name and uid.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is where the precondition is set"
+)]
+pub(crate) async fn delete_named<K>(
+    api: &Api<K>,
+    (name, uid): (&str, &str),
+    params: DeleteParams,
+) -> Result<(), kube::Error>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    if uid.is_empty() {
         let message = format!("{name:?} has no uid, it cannot be deleted");
         let status = Status::failure(&message, "BadRequest").with_code(400);
         return Err(kube::Error::Api(status.boxed()));
-    };
+    }
     let mut preconditions = params.preconditions.unwrap_or_default();
-    preconditions.uid = Some(uid);
+    preconditions.uid = Some(uid.to_owned());
     let params = DeleteParams {
         preconditions: Some(preconditions),
         ..params

@@ -304,7 +304,7 @@ impl Reconciler for DeploymentController {
         let candidates = owners::candidates(&self.sets, &key.namespace, uid(&*deployment));
         let claims = owners::claim(&deployment.metadata, &selector, candidates);
         let deployments = Api::namespaced(self.client.clone(), &key.namespace);
-        let sets = Api::namespaced(self.client.clone(), &key.namespace);
+        let sets = Api::<ReplicaSet>::namespaced(self.client.clone(), &key.namespace);
         let owned = owners::execute(claims, &*deployment, &deployments, &sets).await?;
         let running = || self.running(&key.namespace, &owned);
         let plan = plan::plan(&deployment, &owned, running, clock::now());

@@ -210,7 +210,7 @@ impl JobController {
             .map(|pod| pod.metadata.uid.clone())
             .collect();
         let jobs = Api::namespaced(self.client.clone(), &key.namespace);
-        let pods = Api::namespaced(self.client.clone(), &key.namespace);
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         let mut owned =
             owners::execute_holding(claims, job, &jobs, &pods, &[facts::FINALIZER]).await?;
         for pod in owned

@@ -20,21 +20,67 @@ struct ByController {
     uid: Option<String>,
 }
 
-impl<K: Resource<DynamicType = ()>> IndexKey<K> for ByController {
+impl<K: Owned> IndexKey<K> for ByController {
     fn keys_of(object: &K) -> Vec<Self> {
-        let meta = object.meta();
         vec![Self {
-            namespace: meta.namespace.clone().unwrap_or_default(),
-            uid: controller_of(meta).map(|owner| owner.uid.clone()),
+            namespace: object.namespace().to_owned(),
+            uid: object.controller().map(|owner| owner.uid.to_owned()),
         }]
     }
 }
 
+/// Who controls an object, by the reference in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Controller<'a> {
+    pub kind: &'a str,
+    pub name: &'a str,
+    pub uid: &'a str,
+}
+
+/// What is asked of objects that controllers own.
+pub(crate) trait Owned: Object {
+    fn uid(&self) -> &str;
+    fn label(&self, key: &str) -> Option<&str>;
+    fn has_labels_of(&self, other: &Self) -> bool;
+    /// The managing controller, if any.
+    fn controller(&self) -> Option<Controller<'_>>;
+    /// It is being deleted.
+    fn is_going(&self) -> bool;
+}
+
+impl<K: Resource<DynamicType = ()> + Object> Owned for K {
+    fn uid(&self) -> &str {
+        self.meta().uid.as_deref().unwrap_or_default()
+    }
+
+    fn label(&self, key: &str) -> Option<&str> {
+        self.meta().labels.as_ref()?.get(key).map(String::as_str)
+    }
+
+    fn has_labels_of(&self, other: &Self) -> bool {
+        self.meta().labels == other.meta().labels
+    }
+
+    fn controller(&self) -> Option<Controller<'_>> {
+        let owner = controller_of(self.meta())?;
+        Some(Controller {
+            kind: &owner.kind,
+            name: &owner.name,
+            uid: &owner.uid,
+        })
+    }
+
+    fn is_going(&self) -> bool {
+        self.meta().deletion_timestamp.is_some()
+    }
+}
+
 /// The objects of `namespace` whose controller has this uid.
-pub(crate) fn controlled<K>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>>
-where
-    K: Resource<DynamicType = ()> + Object,
-{
+pub(crate) fn controlled<K: Owned>(
+    informer: &Informer<K>,
+    namespace: &str,
+    uid: &str,
+) -> Vec<Arc<K>> {
     informer.by_index(&ByController {
         namespace: namespace.to_owned(),
         uid: Some(uid.to_owned()),
@@ -42,10 +88,11 @@ where
 }
 
 /// What a controller in `namespace` has to look at: the objects it controls, and those that nobody does.
-pub(crate) fn candidates<K>(informer: &Informer<K>, namespace: &str, uid: &str) -> Vec<Arc<K>>
-where
-    K: Resource<DynamicType = ()> + Object,
-{
+pub(crate) fn candidates<K: Owned>(
+    informer: &Informer<K>,
+    namespace: &str,
+    uid: &str,
+) -> Vec<Arc<K>> {
     let mut found = controlled(informer, namespace, uid);
     found.extend(informer.by_index(&ByController {
         namespace: namespace.to_owned(),
@@ -85,7 +132,7 @@ pub(crate) struct Claims<K> {
 }
 
 /// Sorts `candidates` (of the owner's namespace) by what `owner`, who selects by `selector`, has to do with them.
-pub(crate) fn claim<K: Resource>(
+pub(crate) fn claim<K: Owned>(
     owner: &ObjectMeta,
     selector: &Selector,
     candidates: Vec<Arc<K>>,
@@ -97,16 +144,13 @@ pub(crate) fn claim<K: Resource>(
     };
     let owner_deleting = owner.deletion_timestamp.is_some();
     for object in candidates {
-        let meta = object.meta();
-        let matches = selector.matches_option(meta.labels.as_ref());
-        match controller_of(meta) {
-            Some(controller) if Some(&controller.uid) != owner.uid.as_ref() => {}
+        let matches = selector.matches_with(|key| object.label(key));
+        match object.controller() {
+            Some(controller) if Some(controller.uid) != owner.uid.as_deref() => {}
             Some(_) if matches => claims.owned.push(object),
             Some(_) if owner_deleting => {}
             Some(_) => claims.release.push(object),
-            None if matches && !owner_deleting && meta.deletion_timestamp.is_none() => {
-                claims.adopt.push(object)
-            }
+            None if matches && !owner_deleting && !object.is_going() => claims.adopt.push(object),
             None => {}
         }
     }
@@ -117,30 +161,32 @@ pub(crate) fn claim<K: Resource>(
 ///
 /// Before an adoption the owner is read live: one that is being deleted (or another one of that name) must not gain
 /// objects because an informer is late.
-pub(crate) async fn execute<O, K>(
+pub(crate) async fn execute<O, K, T>(
     claims: Claims<K>,
     owner: &O,
     owners: &Api<O>,
-    objects: &Api<K>,
+    objects: &Api<T>,
 ) -> Result<Vec<Arc<K>>, Error>
 where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Owned,
+    T: Clone + DeserializeOwned + std::fmt::Debug,
 {
     execute_holding(claims, owner, owners, objects, &[]).await
 }
 
 /// As [`execute`], for owners that hold what they own by `finalizers`: the adopted get them, the released lose them.
-pub(crate) async fn execute_holding<O, K>(
+pub(crate) async fn execute_holding<O, K, T>(
     claims: Claims<K>,
     owner: &O,
     owners: &Api<O>,
-    objects: &Api<K>,
+    objects: &Api<T>,
     finalizers: &[&str],
 ) -> Result<Vec<Arc<K>>, Error>
 where
     O: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
-    K: Resource<DynamicType = ()> + Clone + DeserializeOwned + std::fmt::Debug,
+    K: Owned,
+    T: Clone + DeserializeOwned + std::fmt::Debug,
 {
     let mut owned = claims.owned;
     let owner_uid = owner.meta().uid.clone().unwrap_or_default();
@@ -154,15 +200,14 @@ where
         }
     }
     for object in claims.adopt {
-        let meta = object.meta();
         let mut patch = serde_json::json!({"metadata": {
             "ownerReferences": [controller_reference(owner)],
-            "uid": meta.uid,
+            "uid": object.uid(),
         }});
         if !finalizers.is_empty() {
             patch["metadata"]["finalizers"] = serde_json::json!(finalizers);
         }
-        let name = meta.name.as_deref().unwrap_or_default();
+        let name = object.name();
         let result = objects
             .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await;
@@ -171,16 +216,15 @@ where
         }
     }
     for object in claims.release {
-        let meta = object.meta();
         let mut patch = serde_json::json!({"metadata": {
             "ownerReferences": [{"$patch": "delete", "uid": owner_uid}],
-            "uid": meta.uid,
+            "uid": object.uid(),
         }});
         if !finalizers.is_empty() {
             patch["metadata"]["$deleteFromPrimitiveList/finalizers"] =
                 serde_json::json!(finalizers);
         }
-        let name = meta.name.as_deref().unwrap_or_default();
+        let name = object.name();
         match objects
             .patch(name, &PatchParams::default(), &Patch::Strategic(patch))
             .await

@@ -1,12 +1,13 @@
 //! Creating and deleting a controller's pods, with upstream's events about each.
 
 use k8s_openapi::api::core::v1::{ObjectReference, Pod};
-use knarr_client::errors;
+use knarr_client::{Object, errors};
 use kube::Api;
 use kube::api::{DeleteParams, PostParams};
 
 use crate::deletion;
 use crate::events::{NORMAL, Recorder, WARNING};
+use crate::owners::Owned;
 
 /// Whose pods, and where.
 pub(crate) struct PodControl<'a> {
@@ -36,8 +37,12 @@ impl PodControl<'_> {
 
     /// One that is gone is no error.
     pub(crate) async fn delete(&self, pod: &Pod) -> Result<(), kube::Error> {
-        let name = pod.metadata.name.as_deref().unwrap_or_default();
-        let result = deletion::delete(&self.api, &pod.metadata, DeleteParams::default()).await;
+        self.delete_named(pod.name(), pod.uid()).await
+    }
+
+    /// As [`Self::delete`], the pod of this name and uid.
+    pub(crate) async fn delete_named(&self, name: &str, uid: &str) -> Result<(), kube::Error> {
+        let result = deletion::delete_named(&self.api, (name, uid), DeleteParams::default()).await;
         match &result {
             Ok(()) => self.event(NORMAL, "SuccessfulDelete", format!("Deleted pod: {name}")),
             Err(error) => {

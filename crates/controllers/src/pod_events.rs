@@ -1,11 +1,10 @@
 //! What an event of a pod means to the controllers of one kind: whose expectations it meets, and who is to look again.
 
-use k8s_openapi::api::core::v1::Pod;
 use knarr_client::Event;
 
 use crate::expectations::Expectations;
-use crate::owners;
-use crate::runner::{Key, uid};
+use crate::owners::Owned;
+use crate::runner::Key;
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Meaning {
@@ -30,26 +29,26 @@ impl Meaning {
 }
 
 /// `kind` is that of the controlling objects.
-pub(crate) fn meaning(event: &Event<Pod>, kind: &str) -> Meaning {
+pub(crate) fn meaning<P: Owned>(event: &Event<P>, kind: &str) -> Meaning {
     let pod = &**event.object();
     let owner = controller_key(pod, kind);
     let mut meaning = Meaning::default();
-    let going = |pod: &Pod| Some((controller_key(pod, kind)?, uid(pod).to_owned()));
-    let is_going = pod.metadata.deletion_timestamp.is_some();
+    let going = |pod: &P| Some((controller_key(pod, kind)?, pod.uid().to_owned()));
+    let is_going = pod.is_going();
     match event {
         // One that is already going was seen for the first time after a restart.
         Event::Added(_) if is_going => meaning.going.extend(going(pod)),
         Event::Added(_) => meaning.created = owner.clone(),
         Event::Updated { old, .. } => {
             // The name is another pod's by now.
-            if uid(&**old) != uid(pod) {
+            if old.uid() != pod.uid() {
                 meaning.going.extend(going(old));
                 meaning.created = owner.clone();
             }
             if is_going {
                 meaning.going.extend(going(pod));
             }
-            let before = controller_key(old, kind);
+            let before = controller_key(&**old, kind);
             if before != owner {
                 meaning.wake.extend(before);
             }
@@ -63,25 +62,21 @@ pub(crate) fn meaning(event: &Event<Pod>, kind: &str) -> Meaning {
 
 /// Whether somebody else may adopt the pod than before the event. Finding out who does compiles the selectors of the namespace: what
 /// its kubelet says of a pod is no reason (upstream `updatePod`).
-fn is_new_orphan(event: &Event<Pod>) -> bool {
-    let controller =
-        |pod: &Pod| owners::controller_of(&pod.metadata).map(|owner| owner.uid.clone());
+fn is_new_orphan<P: Owned>(event: &Event<P>) -> bool {
     match event {
-        Event::Added(pod) => controller(pod).is_none(),
+        Event::Added(pod) => pod.controller().is_none(),
         Event::Updated { old, new } => {
-            let is_other = uid(&**old) != uid(&**new)
-                || old.metadata.labels != new.metadata.labels
-                || controller(old).is_some();
-            controller(new).is_none() && is_other
+            let is_other =
+                old.uid() != new.uid() || !old.has_labels_of(new) || old.controller().is_some();
+            new.controller().is_none() && is_other
         }
         Event::Deleted(_) => false,
     }
 }
 
-fn controller_key(pod: &Pod, kind: &str) -> Option<Key> {
-    let owner = owners::controller_of(&pod.metadata).filter(|owner| owner.kind == kind)?;
-    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
-    Some(Key::new(namespace, &owner.name))
+fn controller_key<P: Owned>(pod: &P, kind: &str) -> Option<Key> {
+    let owner = pod.controller().filter(|owner| owner.kind == kind)?;
+    Some(Key::new(pod.namespace(), owner.name))
 }
 
 #[cfg(test)]

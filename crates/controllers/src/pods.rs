@@ -1,10 +1,16 @@
 //! What controllers ask about a pod.
 
+mod summary;
+mod view;
+
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodCondition};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+pub(crate) use summary::PodSummary;
+pub(crate) use view::View;
 
 pub(crate) fn phase(pod: &Pod) -> &str {
     pod.status
@@ -36,35 +42,20 @@ pub(crate) fn is_ready(pod: &Pod) -> bool {
     condition(pod, "Ready").is_some_and(|c| c.status == "True")
 }
 
-/// Since when a ready pod is ready; `None` when it is not.
-pub(crate) fn ready_since(pod: &Pod) -> Option<Timestamp> {
-    let ready = condition(pod, "Ready").filter(|c| c.status == "True")?;
-    ready.last_transition_time.as_ref().map(|t| t.0)
-}
-
 /// When a ready pod counts as available, having been ready for `min_ready_seconds`; `None` when it is not ready.
 pub(crate) fn available_at(pod: &Pod, min_ready_seconds: i32) -> Option<Timestamp> {
-    if !is_ready(pod) {
-        return None;
-    }
-    if min_ready_seconds <= 0 {
-        return Some(Timestamp::MIN);
-    }
-    let since = ready_since(pod)?;
-    let wait = SignedDuration::from_secs(min_ready_seconds.into());
-    // A time that whoever writes a status may set: beyond the end of all times it is never available.
-    since.checked_add(wait).ok()
+    View::available_at(pod, min_ready_seconds)
 }
 
 /// How long until the next ready pod has been ready for `min_ready_seconds`.
-pub(crate) fn next_available<'a>(
-    pods: impl IntoIterator<Item = &'a Pod>,
+pub(crate) fn next_available<'a, P: View>(
+    pods: impl IntoIterator<Item = &'a P>,
     min_ready_seconds: i32,
     now: Timestamp,
 ) -> Option<Duration> {
     let times = pods
         .into_iter()
-        .filter_map(|pod| available_at(pod, min_ready_seconds));
+        .filter_map(|pod| View::available_at(pod, min_ready_seconds));
     let due = times.filter(|at| *at > now).min()?;
     Duration::try_from(now.duration_until(due).max(SignedDuration::ZERO)).ok()
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures::future::join_all;
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Pod, ReplicationController};
-use knarr_client::{Event, Informer, WorkQueue, errors};
+use knarr_client::{Event, Informer, Object, WorkQueue, errors};
 use knarr_meta::clock;
 use knarr_meta::labels::Selector;
 use kube::Api;
@@ -17,10 +17,10 @@ use kube::api::{ObjectMeta, PostParams};
 
 use crate::events::Recorder;
 use crate::expectations::Expectations;
-use crate::owners;
+use crate::owners::{self, Owned};
 use crate::pod_control::PodControl;
 use crate::pod_events;
-use crate::pods;
+use crate::pods::{PodSummary, View};
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
 use plan::Op;
@@ -35,7 +35,7 @@ pub(crate) struct ReplicaSetController<K: Replicated> {
     client: kube::Client,
     recorder: Recorder,
     sets: Informer<K>,
-    pods: Informer<Pod>,
+    pods: Informer<PodSummary>,
     expectations: Expectations,
     written: Written,
     queue: WorkQueue<Key>,
@@ -55,7 +55,7 @@ fn start_of<K: Replicated>(context: &Context) {
         recorder: context.recorder(&client, K::ACCOUNT),
         client,
         sets: context.informers.informer(),
-        pods: context.informers.informer(),
+        pods: context.informers.informer_as::<PodSummary, Pod>(),
         expectations: Expectations::default(),
         written: Written::default(),
         queue: WorkQueue::new(),
@@ -94,20 +94,16 @@ impl<K: Replicated> ReplicaSetController<K> {
         });
     }
 
-    fn enqueue_adopters(&self, pod: &Pod) {
-        for set in self
-            .sets
-            .list_in(pod.metadata.namespace.as_deref().unwrap_or_default())
-        {
-            if selector(&set.as_set()).is_ok_and(|s| s.matches_option(pod.metadata.labels.as_ref()))
-            {
+    fn enqueue_adopters(&self, pod: &PodSummary) {
+        for set in self.sets.list_in(pod.namespace()) {
+            if selector(&set.as_set()).is_ok_and(|s| s.matches_with(|key| pod.label(key))) {
                 self.queue.add(Key::of(&*set));
             }
         }
     }
 
     /// The pods of all ReplicaSets that have the same controller.
-    fn related(&self, set: &K) -> Vec<Arc<Pod>> {
+    fn related(&self, set: &K) -> Vec<Arc<PodSummary>> {
         let namespace = set.meta().namespace.as_deref().unwrap_or_default();
         let siblings = match owners::controller_of(set.meta()) {
             Some(owner) => owners::controlled(&self.sets, namespace, &owner.uid),
@@ -122,7 +118,7 @@ impl<K: Replicated> ReplicaSetController<K> {
             .collect()
     }
 
-    async fn execute(&self, key: &Key, set: &K, op: Op) -> Result<(), Error> {
+    async fn execute(&self, key: &Key, set: &K, op: Op<PodSummary>) -> Result<(), Error> {
         let control = PodControl {
             api: Api::namespaced(self.client.clone(), &key.namespace),
             recorder: &self.recorder,
@@ -145,11 +141,11 @@ impl<K: Replicated> ReplicaSetController<K> {
             }
             Op::Delete { pods } => {
                 self.expectations
-                    .expect_deletions(key, pods.iter().map(|pod| uid(&**pod).to_owned()));
+                    .expect_deletions(key, pods.iter().map(|pod| pod.uid().to_owned()));
                 let deletions = pods.iter().map(|pod| async {
-                    let result = control.delete(pod).await;
+                    let result = control.delete_named(pod.name(), pod.uid()).await;
                     if result.is_err() {
-                        self.expectations.deletion_observed(key, uid(&**pod));
+                        self.expectations.deletion_observed(key, pod.uid());
                     }
                     result
                 });
@@ -165,7 +161,7 @@ impl<K: Replicated> ReplicaSetController<K> {
     async fn write_status(
         &self,
         set: &K,
-        (active, terminating): (&[Arc<Pod>], i32),
+        (active, terminating): (&[Arc<PodSummary>], i32),
         failure: Option<&str>,
     ) -> Result<(), Error> {
         let seen = set.as_set();
@@ -272,10 +268,10 @@ impl<K: Replicated> Reconciler for ReplicaSetController<K> {
         let selector = selector(&seen)?;
         let mut candidates = owners::candidates(&self.pods, &key.namespace, uid(&*set));
         let terminating = plan::terminating(set.meta(), &selector, &candidates);
-        candidates.retain(|pod| pods::is_active(pod));
+        candidates.retain(|pod| pod.is_active());
         let claims = owners::claim(set.meta(), &selector, candidates);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
-        let pods = Api::namespaced(self.client.clone(), &key.namespace);
+        let pods = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         let active = owners::execute(claims, &*set, &sets, &pods).await?;
         let mut result = Ok(());
         if let Some(left) = unmet {

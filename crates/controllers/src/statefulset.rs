@@ -283,7 +283,7 @@ impl StatefulSetController {
         candidates.retain(|pod| identity::is_member(set, pod));
         let claims = owners::claim(&set.metadata, selector, candidates);
         let sets = Api::namespaced(self.client.clone(), &key.namespace);
-        let api = Api::namespaced(self.client.clone(), &key.namespace);
+        let api = Api::<Pod>::namespaced(self.client.clone(), &key.namespace);
         owners::execute(claims, set, &sets, &api).await
     }
 }

@@ -8,8 +8,9 @@ use std::{fmt::Debug, time::Duration};
 
 use futures::{StreamExt, stream::FuturesUnordered};
 use http::{Method, Request, header};
+use http_body_util::BodyExt;
 use k8s_openapi::api::core::v1::{ConfigMap, Node, Pod};
-use kube::{Api, Client, api::ListParams};
+use kube::{Api, Client, api::ListParams, client::Body, core::Status};
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -270,15 +271,37 @@ async fn ask(
     due: Instant,
     tallies: &Mutex<Tallies>,
 ) {
-    let answer = timeout(ANSWER_TIMEOUT, client.request_text(request)).await;
+    let answer = timeout(ANSWER_TIMEOUT, length(client, request)).await;
     let took = due.elapsed();
     match answer {
-        Ok(Ok(text)) => note(tallies, kind, Some((took, text.len()))),
+        Ok(Ok(bytes)) => note(tallies, kind, Some((took, bytes))),
         Ok(Err(error)) => {
             tracing::debug!(kind = kind.name(), %error, "no answer");
             note(tallies, kind, None);
         }
         Err(_) => note(tallies, kind, None),
+    }
+}
+
+/// Reads an answer to its end, and how long it is. It is let go piece by piece: hundreds of megabytes that are put together and looked at
+/// in one go would delay all requests that are timed beside them.
+async fn length(client: &Client, request: Request<Vec<u8>>) -> Result<usize, kube::Error> {
+    let answer = client.send(request.map(Body::from)).await?;
+    let status = answer.status();
+    let mut body = answer.into_body();
+    let mut length = 0_usize;
+    while let Some(frame) = body.frame().await {
+        if let Some(data) = frame?.data_ref() {
+            length = length.saturating_add(data.len());
+        }
+    }
+    match status.is_success() {
+        true => Ok(length),
+        false => Err(kube::Error::Api(
+            Status::failure(status.as_str(), "")
+                .with_code(status.as_u16())
+                .boxed(),
+        )),
     }
 }
 

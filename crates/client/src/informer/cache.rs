@@ -34,9 +34,11 @@ impl Reader {
             }
         };
         let object = match self.form {
-            Form::Whole => self.recent.read(state, decode),
+            Form::Whole if !K::IS_KEPT => self.recent.read(state, decode),
             // There is little to decode, and whoever reads no more keeps what it needs.
-            Form::Metadata => knarr_states::decoded(state, self.form, decode).map(Arc::new),
+            Form::Whole | Form::Metadata => {
+                knarr_states::decoded(state, self.form, decode).map(Arc::new)
+            }
         };
         match object {
             Ok(object) => Some(object),

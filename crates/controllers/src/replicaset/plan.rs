@@ -9,23 +9,20 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::apps::v1::{ReplicaSet, ReplicaSetCondition, ReplicaSetStatus};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use knarr_meta::labels::Selector;
 
-use crate::{owners, pods};
+use crate::pods::{self, View};
 
 /// Pods created or deleted in one reconciliation at most (upstream `BurstReplicas`).
 pub(crate) const BURST_PODS: usize = 500;
-/// A lower cost goes first; the default is 0.
-const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 const REPLICA_FAILURE: &str = "ReplicaFailure";
 
 /// What to do about the number of pods.
 #[derive(Debug)]
-pub(crate) enum Op {
+pub(crate) enum Op<P> {
     Create { count: usize },
-    Delete { pods: Vec<Arc<Pod>> },
+    Delete { pods: Vec<Arc<P>> },
 }
 
 pub(crate) fn replicas(set: &ReplicaSet) -> i32 {
@@ -34,12 +31,12 @@ pub(crate) fn replicas(set: &ReplicaSet) -> i32 {
 
 /// `active` are the ReplicaSet's pods that count; `related` finds those of all ReplicaSets of its controller (its own too),
 /// which tell how crowded nodes are: asked only where pods are to go.
-pub(crate) fn plan(
+pub(crate) fn plan<P: View>(
     set: &ReplicaSet,
-    active: &[Arc<Pod>],
-    related: impl FnOnce() -> Vec<Arc<Pod>>,
+    active: &[Arc<P>],
+    related: impl FnOnce() -> Vec<Arc<P>>,
     now: Timestamp,
-) -> Option<Op> {
+) -> Option<Op<P>> {
     let wanted = usize::try_from(replicas(set)).unwrap_or(0);
     match active.len().cmp(&wanted) {
         Ordering::Equal => None,
@@ -61,24 +58,23 @@ pub(crate) fn plan(
 /// are compared by powers of two, so that of pods of about one age chance decides (by uid).
 ///
 /// Upstream goes by uid as soon as two ready times are near each other; that is no total order, this is.
-pub(crate) fn rank(pods: &mut [Arc<Pod>], related: &[Arc<Pod>], now: Timestamp) {
+pub(crate) fn rank<P: View>(pods: &mut [Arc<P>], related: &[Arc<P>], now: Timestamp) {
     let mut on_node: HashMap<&str, usize> = HashMap::new();
-    for pod in related.iter().filter(|pod| pods::is_active(pod)) {
-        let count = on_node.entry(pods::node_name(pod)).or_default();
+    for pod in related.iter().filter(|pod| pod.is_active()) {
+        let count = on_node.entry(pod.node_name()).or_default();
         *count = count.saturating_add(1);
     }
     pods.sort_by_cached_key(|pod| {
-        let created = pod.metadata.creation_timestamp.as_ref().map(|t| t.0);
         (
-            !pods::node_name(pod).is_empty(),
-            phase_order(pod),
-            pods::is_ready(pod),
-            deletion_cost(pod),
-            Reverse(on_node.get(pods::node_name(pod)).copied().unwrap_or(0)),
-            pods::ready_since(pod).map(|since| magnitude(since, now)),
-            Reverse(restarts(pod)),
-            created.map(|since| magnitude(since, now)),
-            pod.metadata.uid.clone(),
+            !pod.node_name().is_empty(),
+            phase_order(&**pod),
+            pod.is_ready(),
+            pod.deletion_cost(),
+            Reverse(on_node.get(pod.node_name()).copied().unwrap_or(0)),
+            pod.ready_since().map(|since| magnitude(since, now)),
+            Reverse(pod.restarts()),
+            pod.created().map(|since| magnitude(since, now)),
+            pod.uid().to_owned(),
         )
     });
 }
@@ -89,47 +85,22 @@ fn magnitude(since: Timestamp, now: Timestamp) -> i64 {
     age.checked_ilog2().map_or(-1, i64::from)
 }
 
-fn phase_order(pod: &Pod) -> u8 {
-    match pods::phase(pod) {
+fn phase_order(pod: &impl View) -> u8 {
+    match pod.phase() {
         "Unknown" => 1,
         "Running" => 2,
         _ => 0,
     }
 }
 
-fn deletion_cost(pod: &Pod) -> i32 {
-    let annotation = pod
-        .metadata
-        .annotations
-        .as_ref()
-        .and_then(|a| a.get(DELETION_COST));
-    annotation.and_then(|text| text.parse().ok()).unwrap_or(0)
-}
-
-fn restarts(pod: &Pod) -> i32 {
-    let statuses = pod
-        .status
-        .as_ref()
-        .and_then(|s| s.container_statuses.as_ref());
-    statuses
-        .into_iter()
-        .flatten()
-        .map(|s| s.restart_count)
-        .max()
-        .unwrap_or(0)
-}
-
 /// How many of the ReplicaSet's own pods are on their way out.
-pub(crate) fn terminating(set: &ObjectMeta, selector: &Selector, pods: &[Arc<Pod>]) -> i32 {
-    let is_own = |pod: &Pod| {
-        let owner = owners::controller_of(&pod.metadata);
-        owner.is_some_and(|owner| Some(&owner.uid) == set.uid.as_ref())
-            && selector.matches_option(pod.metadata.labels.as_ref())
+pub(crate) fn terminating<P: View>(set: &ObjectMeta, selector: &Selector, pods: &[Arc<P>]) -> i32 {
+    let is_own = |pod: &P| {
+        let owner = pod.controller();
+        owner.is_some_and(|owner| Some(owner.uid) == set.uid.as_deref())
+            && selector.matches_with(|key| pod.label(key))
     };
-    let leaving = |pod: &Pod| {
-        pod.metadata.deletion_timestamp.is_some()
-            && !matches!(pods::phase(pod), "Succeeded" | "Failed")
-    };
+    let leaving = |pod: &P| pod.is_going() && !pod.is_terminal();
     let count = pods
         .iter()
         .filter(|pod| leaving(pod) && is_own(pod))
@@ -139,9 +110,9 @@ pub(crate) fn terminating(set: &ObjectMeta, selector: &Selector, pods: &[Arc<Pod
 
 /// The status that follows from the active pods, and from how many are on their way out. `failure` is why the last creations or
 /// deletions failed.
-pub(crate) fn status(
+pub(crate) fn status<P: View>(
     set: &ReplicaSet,
-    active: &[Arc<Pod>],
+    active: &[Arc<P>],
     terminating: i32,
     failure: Option<&str>,
     now: Timestamp,
@@ -154,17 +125,16 @@ pub(crate) fn status(
         .unwrap_or_default();
     let template = Selector::from_set(template_labels);
     let min_ready = spec.min_ready_seconds.unwrap_or(0);
-    let count = |matches: &dyn Fn(&Pod) -> bool| {
+    let count = |matches: &dyn Fn(&P) -> bool| {
         let count = active.iter().filter(|pod| matches(pod)).count();
         i32::try_from(count).ok().filter(|n| *n != 0)
     };
     let mut status = set.status.clone().unwrap_or_default();
     status.replicas = count(&|_| true).unwrap_or(0);
-    status.fully_labeled_replicas =
-        count(&|pod| template.matches_option(pod.metadata.labels.as_ref()));
-    status.ready_replicas = count(&pods::is_ready);
+    status.fully_labeled_replicas = count(&|pod| template.matches_with(|key| pod.label(key)));
+    status.ready_replicas = count(&|pod| pod.is_ready());
     status.available_replicas =
-        count(&|pod| pods::available_at(pod, min_ready).is_some_and(|at| at <= now));
+        count(&|pod| pod.available_at(min_ready).is_some_and(|at| at <= now));
     status.terminating_replicas = Some(terminating);
     status.observed_generation = set.metadata.generation;
     let failing = status
@@ -201,9 +171,9 @@ pub(crate) fn status(
 }
 
 /// How long until the next ready pod has been ready for `minReadySeconds`.
-pub(crate) fn next_available(
+pub(crate) fn next_available<P: View>(
     set: &ReplicaSet,
-    active: &[Arc<Pod>],
+    active: &[Arc<P>],
     now: Timestamp,
 ) -> Option<Duration> {
     let min_ready = set

@@ -1,3 +1,4 @@
+use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::*;
@@ -22,7 +23,7 @@ fn pods(count: usize) -> Vec<Arc<Pod>> {
         .collect()
 }
 
-fn describe(op: Option<Op>) -> String {
+fn describe(op: Option<Op<Pod>>) -> String {
     match op {
         None => "nothing".to_owned(),
         Some(Op::Create { count }) => format!("create {count}"),
@@ -148,7 +149,7 @@ fn status_counts() {
 
 #[test]
 fn zero_counts_are_left_out() {
-    let status = status(&set(0, json!({})), &[], 0, None, now());
+    let status = status::<Pod>(&set(0, json!({})), &[], 0, None, now());
     assert_eq!(
         serde_json::to_value(&status).expect("json"),
         json!({"replicas": 0, "observedGeneration": 2, "terminatingReplicas": 0})
