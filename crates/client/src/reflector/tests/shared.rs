@@ -101,7 +101,7 @@ struct Shared {
     script: Arc<Mutex<Script>>,
     informer: Informer<ConfigMap>,
     events: mpsc::UnboundedReceiver<String>,
-    _informers: Informers,
+    informers: Informers,
 }
 
 impl Shared {
@@ -117,7 +117,7 @@ impl Shared {
             script,
             informer,
             events,
-            _informers: informers,
+            informers: informers,
         }
     }
 
@@ -260,5 +260,64 @@ async fn nothing_depends_on_what_is_kept() {
     let told = shared.events.recv().await;
     assert_eq!(told.as_deref(), Some("-a"));
     assert_eq!(found("a"), Vec::<String>::new());
+    assert_eq!(recent.bytes(), 0);
+}
+
+/// Types that say so are decoded once a state, however little of whole objects is kept.
+#[tokio::test(start_paused = true)]
+async fn summaries_stay_decoded() {
+    struct Name(String, String);
+    static DECODED: Mutex<usize> = Mutex::new(0);
+    impl crate::Object for Name {
+        const IS_KEPT: bool = true;
+        fn namespace(&self) -> &str {
+            "x"
+        }
+        fn name(&self) -> &str {
+            &self.0
+        }
+        fn resource_version(&self) -> &str {
+            &self.1
+        }
+        fn decode(json: &str) -> Result<Self, serde_json::Error> {
+            *DECODED.lock() += 1;
+            let map: ConfigMap = serde_json::from_str(json)?;
+            let meta = map.metadata;
+            Ok(Self(
+                meta.name.unwrap_or_default(),
+                meta.resource_version.unwrap_or_default(),
+            ))
+        }
+    }
+    let recent = Arc::new(Recent::with_limit(0));
+    let mut shared = Shared::start(vec![(vec![state("b", 1)], 1, None)], &recent);
+    shared.event().await;
+    let page = (vec![state("a", 1), state("b", 2)], 2, None);
+    shared.script.lock().pages.push_back(page);
+    let names = shared.informers.informer_as::<Name, ConfigMap>();
+    names.synced().await;
+    let (sender, mut events) = mpsc::unbounded_channel();
+    names.on_event(move |event| {
+        let old = match &event {
+            Event::Updated { old, .. } => old.1.clone(),
+            Event::Added(_) | Event::Deleted(_) => String::new(),
+        };
+        let new = event.object();
+        let _ = sender.send(format!("{}: {old}>{}", new.0, new.1));
+    });
+    let mut listed = [events.recv().await, events.recv().await].map(Option::unwrap_or_default);
+    listed.sort();
+    assert_eq!(listed, ["a: >1", "b: >2"]);
+    let changes = vec![
+        Change::Applied(state("a", 3)),
+        Change::Deleted(state("b", 2), 4),
+    ];
+    shared.tell(2, changes).await;
+    assert_eq!(events.recv().await.as_deref(), Some("a: 1>3"));
+    assert_eq!(events.recv().await.as_deref(), Some("b: >2"));
+    for _ in 0..10 {
+        assert_eq!(names.list().len(), 1);
+    }
+    assert_eq!(*DECODED.lock(), 4, "two of the list, two of the watch");
     assert_eq!(recent.bytes(), 0);
 }
