@@ -19,6 +19,7 @@ mod listen;
 mod local;
 mod maintenance;
 pub mod metrics;
+mod neighbour;
 pub mod pages;
 pub mod peer;
 mod refusal;

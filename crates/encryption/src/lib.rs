@@ -55,6 +55,9 @@ pub struct Options {
     pub config_file: Option<PathBuf>,
     /// Whether it is read again when it changes.
     pub reload: bool,
+    /// Whether nothing is encrypted where no file says so: others have the store, too, and would not know the cluster's own key. What it
+    /// has encrypted is read.
+    pub plain: bool,
     /// What tells this server from others, in metrics.
     pub server: String,
 }
@@ -108,6 +111,7 @@ impl Place<'_> {
 pub struct Encryption {
     file: Option<ConfigFile>,
     reload: bool,
+    plain: bool,
     own: Mutex<Vec<OwnKey>>,
     rules: ArcSwap<Rules>,
     seals: Arc<Seals>,
@@ -126,7 +130,7 @@ impl Encryption {
         let metrics = Arc::new(Metrics::new(&options.server));
         let file = options.config_file.as_deref().map(config::file);
         let rules = match &file {
-            None => Rules::of_own(&own, &seals),
+            None => Rules::of_own(&own, &seals, options.plain),
             Some(file) => {
                 let rules = rules::read(file, options.reload, &own, &seals, &metrics)?;
                 metrics.loaded(&rules.hash);
@@ -142,6 +146,7 @@ impl Encryption {
         Ok(Encryption {
             file,
             reload: options.reload,
+            plain: options.plain,
             own: Mutex::new(own),
             rules: ArcSwap::from_pointee(rules),
             seals,
@@ -157,7 +162,8 @@ impl Encryption {
         Encryption {
             file: None,
             reload: false,
-            rules: ArcSwap::from_pointee(Rules::of_own(&own, &seals)),
+            plain: false,
+            rules: ArcSwap::from_pointee(Rules::of_own(&own, &seals, false)),
             own: Mutex::new(own),
             seals,
             metrics: Arc::new(Metrics::new("")),
@@ -229,7 +235,8 @@ impl Encryption {
     /// From now on the first of these writes, and all are read. Without a configuration only.
     pub fn set_own(&self, own: Vec<OwnKey>) {
         if self.file.is_none() {
-            self.rules.store(Arc::new(Rules::of_own(&own, &self.seals)));
+            let rules = Rules::of_own(&own, &self.seals, self.plain);
+            self.rules.store(Arc::new(rules));
         }
         *self.own.lock() = own;
     }

@@ -35,14 +35,17 @@ struct Builder<'b> {
 }
 
 impl Rules {
-    /// Without a configuration.
-    pub fn of_own(own: &[OwnKey], seals: &Seals) -> Rules {
-        let mut chain = Chain::default();
+    /// Without a configuration: the own keys write, unless everything is to stay plain.
+    pub fn of_own(own: &[OwnKey], seals: &Seals, plain: bool) -> Rules {
+        // Plain is also what was written before there was encryption.
+        let mut providers = vec![Arc::new(Provider::Identity)];
         if let Some(keys) = own_keys(own, seals) {
-            chain.push(keys);
+            providers.insert(usize::from(plain), keys);
         }
-        // What was written before there was encryption.
-        chain.push(Arc::new(Provider::Identity));
+        let mut chain = Chain::default();
+        for provider in providers {
+            chain.push(provider);
+        }
         Rules {
             chains: vec![(secrets(), chain)],
             plugins: Vec::new(),

@@ -71,6 +71,33 @@ async fn opened(
     ))
 }
 
+/// Whoever shares the store reads what is written, and what was encrypted before is read here.
+#[tokio::test]
+async fn secrets_stay_plain_where_others_have_no_key() {
+    let options = Options {
+        plain: true,
+        ..Options::default()
+    };
+    let encryption = Encryption::open(&options, vec![own(7)]).await;
+    let encryption = encryption.expect("no file, no error");
+    assert_eq!(sealed(&encryption, SECRET()), plain());
+    let before = sealed(&Encryption::of_own(vec![own(7)]), SECRET());
+    for rotated in [false, true] {
+        if rotated {
+            encryption.set_own(vec![own(8), own(7)]);
+        }
+        assert_eq!(
+            opened(&encryption, SECRET(), &before).await,
+            Ok((plain(), false))
+        );
+        assert_eq!(
+            opened(&encryption, SECRET(), &plain()).await,
+            Ok((plain(), true))
+        );
+    }
+    assert_eq!(sealed(&encryption, SECRET()), plain());
+}
+
 #[tokio::test]
 async fn secrets_are_encrypted_with_the_own_key() {
     let encryption = Encryption::of_own(vec![own(7)]);
@@ -248,6 +275,7 @@ async fn a_changed_file_is_read_again_and_a_bad_one_is_not_used() {
     write(&path, &[("secrets", &keys(ONE))]);
     let options = Options {
         config_file: Some(path.clone()),
+        plain: false,
         reload: true,
         server: "s".to_owned(),
     };

@@ -33,7 +33,7 @@ use knarr_webhook::Clients;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Config, Error, Server, flow_control, incoming, listen,
+    Config, Error, Server, flow_control, incoming, listen, neighbour,
     peer::Proxies,
     rotation::{self, Rotation},
     token_use::TokenUse,
@@ -58,7 +58,12 @@ impl Server {
         };
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let (pki, tls, proxies) = keys(&mut config, service_ips)?;
-        let storage = Storage::load(&pki, &config.encryption, store).await?;
+        let mut encryption = config.encryption.clone();
+        if config.shared_store && encryption.config_file.is_none() {
+            let plain = neighbour::keeps_secrets_plain(&*store).await;
+            encryption.plain = plain.map_err(cache::Error::Store)?;
+        }
+        let storage = Storage::load(&pki, &encryption, store).await?;
         let objects: Arc<dyn Objects> = storage.cache.clone();
         let advertised = SocketAddr::new(advertise, address.port()).to_string();
         let judges = Judges::new(&mut config, &pki, &objects, &advertised)?;
@@ -179,6 +184,11 @@ impl Storage {
         encryption: &knarr_encryption::Options,
         store: Arc<dyn Store>,
     ) -> Result<Self, Error> {
+        if encryption.plain {
+            tracing::warn!(
+                "Secrets of this store are not encrypted, and stay so: whoever else reads it has no key of this cluster; --encryption-provider-config encrypts them"
+            );
+        }
         let own = rotation::own_keys(pki.encryption_keys());
         let encryption = Encryption::open(encryption, own).await?;
         let transformer = Transformer::new(Arc::new(encryption));

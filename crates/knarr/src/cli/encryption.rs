@@ -9,7 +9,7 @@ use clap::Args;
 #[command(next_help_heading = "Encryption at rest")]
 pub struct EncryptionFlags {
     /// An EncryptionConfiguration: which resources are encrypted in the store, and with what (identity, aescbc, aesgcm, secretbox, KMS v2)
-    /// [default: Secrets, with a key of the cluster's own]
+    /// [default: Secrets, with a key of the cluster's own; none in an etcd whose Secrets are not encrypted]
     #[arg(long, value_name = "FILE")]
     pub encryption_provider_config: Option<PathBuf>,
 
@@ -40,6 +40,7 @@ impl EncryptionFlags {
     pub fn options(&self, server: &str) -> knarr_encryption::Options {
         knarr_encryption::Options {
             config_file: self.encryption_provider_config.clone(),
+            plain: false,
             reload: self.encryption_provider_config_automatic_reload,
             server: server.to_owned(),
         }

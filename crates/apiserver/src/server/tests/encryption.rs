@@ -7,6 +7,8 @@ use knarr_encryption::{
     testing::{Behaviour, Plugin},
 };
 
+use knarr_store::Op;
+
 use super::{super::rotation::Phase, *};
 
 const SECRETS: &str = "/api/v1/namespaces/default/secrets";
@@ -71,6 +73,27 @@ async fn rotated(cluster: &Cluster) -> usize {
 
 fn secret(name: &str) -> Value {
     json!({"metadata": {"name": name}, "stringData": {"k": "v"}})
+}
+
+/// As kubeadm's etcd has them; on a store of one's own a plain Secret changes nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shared_store_without_encryption_is_left_so() {
+    for shared in [true, false] {
+        let cluster = Cluster::new().await;
+        let theirs = json!({"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": {
+            "namespace": "default", "name": "theirs", "uid": "b4f6a2c0-0000-4000-8000-000000000001",
+            "creationTimestamp": "2026-01-01T00:00:00Z"}});
+        let op = Op::put("/registry/secrets/default/theirs", theirs.to_string());
+        let stored_theirs = cluster.server.core.registry.store.commit(op).await;
+        stored_theirs.expect("stored");
+        let dir = ended(cluster).await;
+        let server = open_with(dir.path(), |config| config.shared_store = shared).await;
+        let cluster = Cluster { server, dir };
+        assert_eq!(cluster.get(&format!("{SECRETS}/theirs")).await.code, 200);
+        cluster.create(SECRETS, secret("ours")).await;
+        let ours = stored(&cluster, "/registry/secrets/default/ours").await;
+        assert_eq!(ours.starts_with("k8s:enc:"), !shared, "{ours}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
