@@ -33,6 +33,7 @@ mod cert;
 mod encryption;
 pub mod files;
 mod issue;
+mod key;
 mod kubeconfig;
 pub mod shared;
 #[cfg(test)]

@@ -34,7 +34,7 @@ pub mod usage;
 pub use authority::{Authority, Policy};
 pub use certificate::Certificate;
 pub use key::{Key, KeyType, Subject};
-pub use public_key::{Curve, PublicKey};
+pub use public_key::{Curve, PublicKey, is_signed_by};
 pub use request::Request;
 pub use signing::SigningKey;
 

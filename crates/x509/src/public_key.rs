@@ -2,6 +2,7 @@
 
 use ring::signature::{self, UnparsedPublicKey, VerificationAlgorithm};
 use x509_parser::{
+    certificate::X509Certificate,
     signature_algorithm::RsaSsaPssParams,
     x509::{AlgorithmIdentifier, SubjectPublicKeyInfo},
 };
@@ -79,6 +80,14 @@ fn curve(algorithm: &AlgorithmIdentifier<'_>) -> Option<Curve> {
         "1.3.132.0.35" => Curve::P521,
         _ => return None,
     })
+}
+
+/// Whether the key of `issuer` has signed the certificate.
+pub fn is_signed_by(certificate: &X509Certificate<'_>, issuer: &X509Certificate<'_>) -> bool {
+    let message = certificate.tbs_certificate.as_ref();
+    let algorithm = &certificate.signature_algorithm;
+    let signature = &certificate.signature_value.data;
+    verify(issuer.public_key(), algorithm, message, signature).is_ok()
 }
 
 /// Whether `key` has signed `message` by `algorithm`.

@@ -59,6 +59,29 @@ enum Pair {
     Ec(EcdsaKeyPair),
 }
 
+/// The first key of a PEM file that [`SigningKey::from_pem`] takes, in PKCS#8, PEM: what `rcgen` reads.
+///
+/// # Errors
+/// [`Error::UnusableKey`] where there is none.
+pub fn pkcs8(text: &[u8]) -> Result<String, Error> {
+    let found = pem::blocks(text).find_map(|block| {
+        let der = block.der;
+        match &*block.label {
+            pem::PRIVATE_KEY => SigningKey::of_pkcs8(&der, Form::Asn1).map(|_| der),
+            RSA_LABEL => {
+                rsa::KeyPair::from_der(&der).ok()?;
+                let kind = der::sequence(&[&der::oid(RSA_ENCRYPTION), &der::NULL]);
+                let parts: [&[u8]; 3] = [&der::unsigned(&[]), &kind, &der::octets(&der)];
+                Some(der::sequence(&parts))
+            }
+            EC_LABEL => SigningKey::sec1(&der, Form::Asn1).map(|(wrapped, _)| wrapped),
+            _ => None,
+        }
+    });
+    let der = found.ok_or(Error::UnusableKey)?;
+    Ok(pem::encode(pem::PRIVATE_KEY, &der))
+}
+
 impl std::fmt::Debug for SigningKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Never the key.
@@ -103,11 +126,17 @@ impl SigningKey {
     }
 
     fn of_sec1(der: &[u8], form: Form) -> Option<SigningKey> {
+        Self::sec1(der, form).map(|(_, key)| key)
+    }
+
+    /// With its PKCS#8.
+    fn sec1(der: &[u8], form: Form) -> Option<(Vec<u8>, SigningKey)> {
         let curves = [(Algorithm::EcdsaP256, P256), (Algorithm::EcdsaP384, P384)];
         curves.into_iter().find_map(|(algorithm, curve)| {
             let kind = der::sequence(&[&der::oid(EC_PUBLIC_KEY), &der::oid(curve)]);
             let wrapped = der::sequence(&[&der::unsigned(&[]), &kind, &der::octets(der)]);
-            Self::of_ec(&wrapped, algorithm, form)
+            let key = Self::of_ec(&wrapped, algorithm, form)?;
+            Some((wrapped, key))
         })
     }
 

@@ -20,6 +20,7 @@ use x509_parser::prelude::FromDer;
 use super::{
     CA_LIFE, CLOCK_SKEW, Error, files,
     issue::{offset, serial},
+    key,
 };
 
 /// What a certificate authority is called, and what its loss means.
@@ -114,9 +115,7 @@ impl Authority {
     }
 
     fn parse(cert: &[u8], key: &[u8], cross: Option<&[u8]>) -> Result<Authority, String> {
-        let key = std::str::from_utf8(key)
-            .map_err(|e| e.to_string())
-            .and_then(|k| KeyPair::from_pem(k).map_err(|e| e.to_string()))?;
+        let key = key::signing_key(key)?;
         let trusted: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(cert)
             .collect::<Result<_, _>>()
             .map_err(|e| e.to_string())?;

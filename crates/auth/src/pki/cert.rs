@@ -19,6 +19,7 @@ use super::{
     authority::Authority,
     files,
     issue::{offset, serial},
+    key,
 };
 
 /// Who a leaf names, and what it is for.
@@ -129,8 +130,7 @@ impl Credential {
         let (_, parsed) =
             x509_parser::certificate::X509Certificate::from_der(credential.cert()).ok()?;
         let (_, ca) = x509_parser::certificate::X509Certificate::from_der(authority.der()).ok()?;
-        let ours = parsed.issuer() == ca.subject()
-            && signed_by(&parsed, authority.issuer().key().public_key_raw());
+        let ours = parsed.issuer() == ca.subject() && knarr_x509::is_signed_by(&parsed, &ca);
         let pair = parsed.public_key().subject_public_key.data.as_ref() == key.public_key_raw();
         (ours && pair).then_some(credential)
     }
@@ -266,30 +266,14 @@ fn general_name(name: &GeneralName<'_>) -> Option<String> {
     }
 }
 
-/// Checks the ECDSA P-256 signature of a certificate.
-fn signed_by(
-    certificate: &x509_parser::certificate::X509Certificate<'_>,
-    public_key: &[u8],
-) -> bool {
-    ring::signature::UnparsedPublicKey::new(&ring::signature::ECDSA_P256_SHA256_ASN1, public_key)
-        .verify(
-            certificate.tbs_certificate.as_ref(),
-            &certificate.signature_value.data,
-        )
-        .is_ok()
-}
-
 /// The key for service-account tokens, as PKCS#8 DER; `sa.key` and `sa.pub` are made at first start.
 pub(super) fn service_account_key(dir: &Path) -> Result<Vec<u8>, Error> {
     let path = dir.join("sa.key");
     let key = match files::read(&path)? {
-        Some(pem) => std::str::from_utf8(&pem)
-            .map_err(|e| e.to_string())
-            .and_then(|pem| KeyPair::from_pem(pem).map_err(|e| e.to_string()))
-            .map_err(|reason| Error::Damaged {
-                path: path.clone(),
-                reason,
-            })?,
+        Some(pem) => key::signing_key(&pem).map_err(|reason| Error::Damaged {
+            path: path.clone(),
+            reason,
+        })?,
         None => {
             let key =
                 KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|source| Error::Issue {

@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use x509_parser::prelude::{FromDer, X509Certificate};
+
 use super::*;
 
 /// A directory that goes with the test.
@@ -305,6 +307,43 @@ fn servers_that_know_the_token_have_the_same_authority() {
     );
     // A second time nothing is to be done.
     unsealed.write(&second.0.join("pki")).unwrap();
+}
+
+/// kubeadm's directory: RSA in PKCS#1 for the authority and for tokens.
+#[test]
+fn a_directory_of_kubeadm_is_taken_up() {
+    const KEY: &str = include_str!("tests/kubeadm.key");
+    let dir = Dir::new();
+    let pki = dir.0.join("pki");
+    fs::create_dir(&pki).unwrap();
+    let key = key::signing_key(KEY.as_bytes()).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "kubernetes");
+    let authority = params.self_signed(&key).unwrap();
+    fs::write(pki.join("ca.crt"), authority.pem()).unwrap();
+    for name in ["ca.key", "sa.key"] {
+        fs::write(pki.join(name), KEY).unwrap();
+    }
+    let first = Pki::open(&pki, options()).unwrap();
+    assert_eq!(fs::read_to_string(pki.join("ca.key")).unwrap(), KEY);
+    assert_eq!(fs::read_to_string(pki.join("sa.key")).unwrap(), KEY);
+    assert_eq!(first.service_account_key(), key.serialize_der());
+    let public = fs::read_to_string(pki.join("sa.pub")).unwrap();
+    assert_eq!(public, key.public_key_pem());
+    let issued = fs::read_to_string(pki.join("apiserver.crt")).unwrap();
+    let (_, leaf) = x509_parser::pem::parse_x509_pem(issued.as_bytes()).unwrap();
+    let leaf = leaf.parse_x509().unwrap();
+    let (_, ca) = X509Certificate::from_der(authority.der()).unwrap();
+    assert!(knarr_x509::is_signed_by(&leaf, &ca));
+    // What it has signed is there at the next start, too.
+    Pki::open(&pki, options()).unwrap();
+    assert_eq!(
+        fs::read_to_string(pki.join("apiserver.crt")).unwrap(),
+        issued
+    );
 }
 
 #[test]

@@ -23,6 +23,28 @@ fn certificate(key: &KeyPair) -> Vec<u8> {
 }
 
 #[test]
+fn every_form_has_its_pkcs8() {
+    for (wanted, traditional) in KEYS {
+        let wanted = KeyPair::from_pem(wanted).unwrap().subject_public_key_info();
+        let before =
+            "-----BEGIN EC PARAMETERS-----\nBggqhkjOPQMBBw==\n-----END EC PARAMETERS-----\n";
+        for text in [traditional, &format!("{before}{traditional}")] {
+            let text = pkcs8(text.as_bytes()).unwrap();
+            let key = KeyPair::from_pem(&text).unwrap();
+            assert_eq!(key.subject_public_key_info(), wanted);
+            assert_eq!(pkcs8(text.as_bytes()).unwrap(), text);
+        }
+    }
+    for none in [
+        "",
+        "x",
+        "-----BEGIN RSA PRIVATE KEY-----\nMAA=\n-----END RSA PRIVATE KEY-----\n",
+    ] {
+        assert!(pkcs8(none.as_bytes()).is_err(), "{none}");
+    }
+}
+
+#[test]
 fn every_form_of_a_key_is_the_same_key() {
     for (pkcs8, traditional) in KEYS {
         let wanted = KeyPair::from_pem(pkcs8).unwrap().subject_public_key_info();
