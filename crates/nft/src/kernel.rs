@@ -18,6 +18,7 @@ pub mod message {
     pub const NEW_SET: u16 = SUBSYSTEM | 9;
     pub const DELETE_SET: u16 = SUBSYSTEM | 11;
     pub const NEW_ELEMENTS: u16 = SUBSYSTEM | 12;
+    pub const GET_ELEMENTS: u16 = SUBSYSTEM | 13;
     pub const DELETE_ELEMENTS: u16 = SUBSYSTEM | 14;
     pub const NEW_GENERATION: u16 = SUBSYSTEM | 15;
     pub const GET_GENERATION: u16 = SUBSYSTEM | 16;
@@ -90,6 +91,8 @@ pub mod elements {
     pub const KEY: u16 = 1;
     pub const DATA: u16 = 2;
     pub const FLAGS: u16 = 3;
+    /// Milliseconds until it is removed.
+    pub const EXPIRATION: u16 = 5;
     pub const FLAG_END: u32 = 1;
 }
 

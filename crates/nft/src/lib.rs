@@ -4,7 +4,7 @@
 //! Rule, Set, Element -> Transaction -> messages -> Connection::commit -> the kernel, all or nothing
 //!                       Monitor: who else changes a table
 //! Netlink: both, for who keeps a whole table
-//! Connection::chains, ::rules: what is there, whoever made it
+//! Connection::chains, ::rules, ::members: what is there, whoever made it
 //! ```
 //!
 //! A [`Transaction`] is a list of operations. It is written in nft's language for people ([`std::fmt::Display`]) and as netlink
@@ -35,7 +35,7 @@ mod wire;
 
 pub use connection::{Connection, apply};
 pub use error::Error;
-pub use list::{ListedChain, ListedRule};
+pub use list::{ListedChain, ListedRule, Member};
 pub use monitor::{Monitor, Watched};
 pub use netlink::{Kernel, Netlink, Pauses};
 pub use rule::{Reject, Rule, Selector};

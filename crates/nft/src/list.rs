@@ -1,9 +1,11 @@
 //! What is there, for who puts something into chains of others.
 
+use std::{net::IpAddr, time::Duration};
+
 use crate::{
     Connection, Error,
     connection::{Asked, comment},
-    kernel::{self, message},
+    kernel::{self, elements, message},
     table::{Family, Hook, Table},
     wire::{Attributes, Message, Writer},
 };
@@ -51,6 +53,56 @@ impl Connection {
         self.ask(asked, named, |answer| found.extend(rule(&answer, chain)))?;
         Ok(found)
     }
+
+    /// The addresses that rules have put into a set of addresses, each with the time that it has left; `limit` of them where there
+    /// are more, none where there is no such set. One that comes or goes meanwhile may be among them.
+    ///
+    /// # Errors
+    /// When the kernel gives no answer.
+    pub fn members(
+        &mut self,
+        table: &Table,
+        set: &str,
+        limit: usize,
+    ) -> Result<Vec<Member>, Error> {
+        let mut found = Vec::new();
+        let asked = Asked::list(message::GET_ELEMENTS, table.family);
+        let named = |writer: &mut Writer| {
+            writer.text(kernel::table::NAME, &table.name);
+            writer.text(elements::SET, set);
+        };
+        self.ask(asked, named, |answer| {
+            let room = limit - found.len();
+            found.extend(members(&answer).take(room));
+        })?;
+        Ok(found)
+    }
+}
+
+/// An address that rules have put into a set, and how long it stays unless they do it again.
+pub type Member = (IpAddr, Duration);
+
+fn members<'a>(answer: &Message<'a>) -> impl Iterator<Item = Member> + use<'a> {
+    let is_of_elements = answer.kind == message::NEW_ELEMENTS;
+    let attributes = answer.attributes();
+    let list = attributes
+        .find(elements::LIST)
+        .filter(|_| is_of_elements)
+        .unwrap_or_default();
+    Attributes::new(list).filter_map(|(_, _, element)| {
+        let element = Attributes::new(element);
+        let key = Attributes::new(element.find(elements::KEY)?).find(kernel::data::VALUE)?;
+        let left = element.find(elements::EXPIRATION)?.first_chunk()?;
+        let left = Duration::from_millis(u64::from_be_bytes(*left));
+        Some((address(key)?, left)).filter(|_| !left.is_zero())
+    })
+}
+
+fn address(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(octets) = <[u8; 4]>::try_from(bytes) {
+        return Some(octets.into());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from)
 }
 
 fn chain(answer: &Message<'_>, family: Family) -> Option<ListedChain> {

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use crate::{Connection, Error, Monitor, Table, Transaction, Watched};
+use crate::{Connection, Error, Member, Monitor, Table, Transaction, Watched};
 
 /// First pause after the kernel refused a transaction or somebody else changed the table; doubled up to [`RETRY_MAX`].
 const RETRY_BASE: Duration = Duration::from_millis(100);
@@ -41,6 +41,14 @@ pub trait Kernel {
         replaces: bool,
     ) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// What rules have put into sets of addresses, in the order of the sets; `limit` of all together where there is more, and nothing
+    /// of sets that are not there.
+    fn members(
+        &mut self,
+        sets: Vec<(Table, String)>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Vec<Member>>, Error>> + Send;
+
     /// Waits until somebody else has changed a table since it was replaced. May be cancelled.
     fn changed(&mut self) -> impl Future<Output = ()> + Send;
 }
@@ -73,27 +81,58 @@ impl Netlink {
     }
 }
 
-impl Kernel for Netlink {
-    async fn apply(&mut self, transaction: Transaction, replaces: bool) -> Result<(), Error> {
+impl Netlink {
+    /// Has a thread of its own wait for the kernel. A connection that failed is not used again.
+    async fn blocking<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
             None => Connection::open()?,
         };
+        let work = move || {
+            let done = work(&mut connection);
+            (connection, done)
+        };
+        let (connection, done) = match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done,
+            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
+        };
+        let done = done?;
+        self.connection = Some(connection);
+        Ok(done)
+    }
+}
+
+impl Kernel for Netlink {
+    async fn apply(&mut self, transaction: Transaction, replaces: bool) -> Result<(), Error> {
         if replaces && self.monitor.is_none() {
             // Before the table is made: what others do from then on is not missed.
             self.monitor = Some(Monitor::open().map_err(Error::Socket)?);
         }
-        let work = move || {
-            let applied = connection.commit(&transaction, None);
-            (connection, applied)
+        self.blocking(move |connection| connection.commit(&transaction, None))
+            .await
+    }
+
+    async fn members(
+        &mut self,
+        sets: Vec<(Table, String)>,
+        limit: usize,
+    ) -> Result<Vec<Vec<Member>>, Error> {
+        let work = move |connection: &mut Connection| {
+            let mut room = limit;
+            let read = sets.iter().map(|(table, set)| {
+                let found = match room {
+                    0 => Vec::new(),
+                    _ => connection.members(table, set, room)?,
+                };
+                room -= found.len();
+                Ok(found)
+            });
+            read.collect()
         };
-        let (connection, applied) = match tokio::task::spawn_blocking(work).await {
-            Ok(done) => done,
-            Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
-        };
-        applied?;
-        self.connection = Some(connection);
-        Ok(())
+        self.blocking(work).await
     }
 
     async fn changed(&mut self) {

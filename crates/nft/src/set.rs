@@ -106,8 +106,7 @@ impl Set {
         }
         writer.u32(set::ID, id);
         if let Some((lifetime, limit)) = self.lifetime {
-            let millis = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-            writer.u64(set::TIMEOUT, millis);
+            writer.u64(set::TIMEOUT, millis(lifetime));
             writer.nested(set::DESCRIPTION, |writer| {
                 writer.u32(set::DESCRIPTION_SIZE, limit);
             });
@@ -177,6 +176,8 @@ enum Payload {
 pub struct Element {
     key: Key,
     payload: Payload,
+    /// When it is removed, in a set whose elements do not live for ever.
+    left: Option<Duration>,
 }
 
 impl Element {
@@ -184,6 +185,7 @@ impl Element {
         Self {
             key: Key::Values(key.into()),
             payload: Payload::None,
+            left: None,
         }
     }
 
@@ -192,6 +194,7 @@ impl Element {
         Self {
             key: Key::Range(address, prefix),
             payload: Payload::None,
+            left: None,
         }
     }
 
@@ -200,6 +203,7 @@ impl Element {
         Self {
             key: Key::Between(first, last),
             payload: Payload::None,
+            left: None,
         }
     }
 
@@ -218,6 +222,14 @@ impl Element {
         }
     }
 
+    /// Removed by the kernel after `left`, which is at most the set's [`Set::lifetime`]; until a rule adds it again.
+    pub fn expires(self, left: Duration) -> Self {
+        Self {
+            left: Some(left),
+            ..self
+        }
+    }
+
     /// Into a list of elements. Data do not matter to one that is deleted.
     pub(crate) fn write(&self, writer: &mut Writer, with_data: bool) {
         let key = match &self.key {
@@ -225,14 +237,9 @@ impl Element {
             Key::Range(address, prefix) => bounds(*address, *prefix).0,
             Key::Between(first, _) => concatenated(std::slice::from_ref(first)),
         };
-        entry(writer, &key, false, |writer| match &self.payload {
-            _ if !with_data => {}
-            Payload::None => {}
-            Payload::Values(values) => writer.nested(elements::DATA, |writer| {
-                writer.bytes(crate::kernel::data::VALUE, &concatenated(values));
-            }),
-            Payload::Verdict(verdict) => {
-                writer.nested(elements::DATA, |writer| verdict.write(writer));
+        entry(writer, &key, false, |writer| {
+            if with_data {
+                self.write_data(writer);
             }
         });
         // A range is two elements: where it begins, and where none is again.
@@ -245,6 +252,25 @@ impl Element {
             entry(writer, &end, true, |_| {});
         }
     }
+
+    fn write_data(&self, writer: &mut Writer) {
+        match &self.payload {
+            Payload::None => {}
+            Payload::Values(values) => writer.nested(elements::DATA, |writer| {
+                writer.bytes(crate::kernel::data::VALUE, &concatenated(values));
+            }),
+            Payload::Verdict(verdict) => {
+                writer.nested(elements::DATA, |writer| verdict.write(writer));
+            }
+        }
+        if let Some(left) = self.left {
+            writer.u64(elements::EXPIRATION, millis(left));
+        }
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn entry(writer: &mut Writer, key: &[u8], end: bool, data: impl FnOnce(&mut Writer)) {
@@ -294,6 +320,9 @@ impl fmt::Display for Element {
             Key::Range(address, prefix) => write!(f, "{address}/{prefix}")?,
             Key::Between(first, last) if first == last => write!(f, "{first}")?,
             Key::Between(first, last) => write!(f, "{first}-{last}")?,
+        }
+        if let Some(left) = self.left {
+            write!(f, " expires {}ms", millis(left))?;
         }
         match &self.payload {
             Payload::None => Ok(()),

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use knarr_client::fake;
 use knarr_cni::policy::{Notice, tell};
-use knarr_nft::Error;
+use knarr_nft::{Error, Member};
 use serde_json::json;
 use tokio::time::timeout;
 
@@ -26,6 +26,14 @@ impl Kernel for Fake {
         }
         let _ = self.taken.send(transaction.to_string());
         Ok(())
+    }
+
+    async fn members(
+        &mut self,
+        sets: Vec<(Table, String)>,
+        _: usize,
+    ) -> Result<Vec<Vec<Member>>, Error> {
+        Ok(vec![Vec::new(); sets.len()])
     }
 
     async fn changed(&mut self) {

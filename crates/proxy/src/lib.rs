@@ -10,8 +10,8 @@
 //! Maps keyed by address, protocol and port lead to endpoints: a lookup costs the same with ten and with ten thousand services,
 //! and a change is the elements that differ, in one atomic transaction; nothing is read that is there. Changes that arrive while
 //! the kernel works go into the next transaction. Each family that services have addresses of has a table of its own; one transaction
-//! changes both. At start they are replaced as a whole, in one transaction too: connections live in conntrack and do not notice. So it
-//! is when a transaction is refused, and when somebody else has changed a table.
+//! changes both. At start they are replaced as a whole, in one transaction too: connections live in conntrack and do not notice, and clients
+//! with session affinity keep their endpoint (`affinity`). So it is when a transaction is refused, and when somebody else has changed a table.
 //!
 //! A service address without endpoints is answered by a reject rule for whatever is still addressed to the service range
 //! after translation, so that no element is needed for it; one of another ServiceCIDR has an element.
@@ -19,12 +19,14 @@
 //! Beside the rules, load balancers are told which services have endpoints here (`health`).
 
 mod addresses;
+mod affinity;
 mod claims;
 mod conntrack;
 mod health;
 mod layout;
 mod model;
 mod network;
+mod programmed;
 mod range;
 mod rules;
 #[cfg(test)]
@@ -48,11 +50,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    claims::Claims,
     conntrack::Flows,
     health::HealthServers,
     model::{Health, Place, ServiceKey},
     network::Network,
+    programmed::Programmed,
     rules::ServiceRules,
     transaction::Applied,
 };
@@ -216,7 +218,7 @@ impl Proxy {
         self.services.synced().await;
         self.slices.synced().await;
         self.nodes.synced().await;
-        let mut programmed = self.unknown();
+        let mut programmed = Programmed::unknown(self.networks.len());
         let mut pauses = Pauses::default();
         loop {
             let dirty = self.dirty.take();
@@ -233,7 +235,10 @@ impl Proxy {
             }
             let next = self.wanted(&dirty, health, &mut programmed);
             let replace = programmed.must_replace;
-            let transaction = self.transaction(&programmed, &next);
+            let mut transaction = self.transaction(&programmed, &next);
+            if replace && programmed.keeps_clients {
+                transaction.append(affinity::carried(&mut kernel, &self.networks, &next).await);
+            }
             if !transaction.is_empty()
                 && let Err(error) = kernel.apply(transaction, replace).await
             {
@@ -242,6 +247,7 @@ impl Proxy {
                     "service rules were refused; replacing all of them"
                 );
                 self.start_over(health, &mut programmed);
+                programmed.keeps_clients = !replace;
                 tokio::time::sleep(pauses.next_pause()).await;
                 continue;
             }
@@ -255,14 +261,6 @@ impl Proxy {
             for (network, flows) in self.networks.iter().zip(flows) {
                 end_flows(network.family(), &flows).await;
             }
-        }
-    }
-
-    /// Nothing that is there is relied on.
-    fn unknown(&self) -> Programmed {
-        Programmed {
-            must_replace: true,
-            families: self.networks.iter().map(|_| Default::default()).collect(),
         }
     }
 
@@ -285,7 +283,7 @@ impl Proxy {
     /// What is there is nothing to rely on any more: all services are made anew.
     fn start_over(&self, health: &mut HealthServers, programmed: &mut Programmed) {
         health.set_in_place(false);
-        *programmed = self.unknown();
+        *programmed = Programmed::unknown(self.networks.len());
         self.all().for_each(|key| self.dirty.add(key));
     }
 
@@ -402,35 +400,6 @@ impl Proxy {
     fn all(&self) -> impl Iterator<Item = ServiceKey> {
         let services = self.services.list().into_iter();
         services.map(|service| key_of(&service))
-    }
-}
-
-/// What the kernel has.
-struct Programmed {
-    /// It is not known, and the first transaction has to replace whatever is there.
-    must_replace: bool,
-    /// As the networks are.
-    families: Vec<OfFamily>,
-}
-
-/// What it has in one family.
-#[derive(Default)]
-struct OfFamily {
-    applied: Applied,
-    claims: Claims,
-}
-
-impl Programmed {
-    /// Notes what the kernel has taken; the UDP flows to look at now.
-    fn accept(&mut self, next: Vec<Applied>) -> Vec<Flows> {
-        self.must_replace = false;
-        let families = self.families.iter_mut().zip(next);
-        let flows = families.map(|(of, next)| {
-            let flows = transaction::changed_flows(&of.applied, &next);
-            of.applied.merge(next);
-            flows
-        });
-        flows.collect()
     }
 }
 

@@ -3,7 +3,7 @@ mod traffic;
 
 use std::time::Duration;
 
-use knarr_nft::Error;
+use knarr_nft::{Error, Member, Table};
 use serde_json::json;
 use tokio::{sync::mpsc, time::timeout};
 
@@ -36,6 +36,14 @@ struct Fake {
     answers: mpsc::UnboundedReceiver<Result<(), Error>>,
     /// Changes by others.
     others: mpsc::UnboundedReceiver<()>,
+    /// A client that it remembers of an endpoint with this address.
+    remembered: (IpAddr, Member),
+}
+
+/// An endpoint, and a client that it has for so long.
+fn remembered() -> (IpAddr, Member) {
+    let client = IpAddr::from([192, 0, 2, 9]);
+    ([10, 42, 0, 3].into(), (client, Duration::from_secs(77)))
 }
 
 impl Kernel for Fake {
@@ -44,6 +52,18 @@ impl Kernel for Fake {
             .send((transaction.to_string(), replaces))
             .unwrap();
         self.answers.recv().await.unwrap()
+    }
+
+    async fn members(
+        &mut self,
+        sets: Vec<(Table, String)>,
+        _: usize,
+    ) -> Result<Vec<Vec<Member>>, Error> {
+        let of = |(table, set): (Table, String)| {
+            let known = set.contains(&self.remembered.0.to_string()) && table.family == Family::Ip;
+            Vec::from_iter(known.then_some(self.remembered.1))
+        };
+        Ok(sets.into_iter().map(of).collect())
     }
 
     async fn changed(&mut self) {
@@ -89,6 +109,7 @@ impl Running {
             offered: offer,
             answers: answer_receiver,
             others: other_receiver,
+            remembered: remembered(),
         };
         let work = tokio::spawn(async move {
             let mut health = HealthServers::new([Family::Ip], CancellationToken::new());
@@ -171,6 +192,35 @@ async fn what_others_change_is_made_anew() {
     running.slices.apply(slice("a", "10.42.0.4"));
     let change = running.transaction(Ok(())).await;
     assert!(!change.contains("table"), "{change}");
+}
+
+/// By the endpoint that the kernel remembers it at, for as long as it was to remember it.
+#[tokio::test]
+async fn a_client_is_kept_while_its_endpoint_is_there() {
+    let mut sticky = service("a", "10.43.0.1", &[]);
+    sticky.spec.as_mut().unwrap().session_affinity = Some("ClientIP".to_owned());
+    let (endpoint, _) = remembered();
+    let mut slice = slice("a", "10.42.0.2");
+    slice.endpoints[0].addresses.push(endpoint.to_string());
+    let mut running = Running::start(vec![sticky], vec![slice.clone()]);
+    let kept = format!(
+        "add element ip {TABLE} clients10800-default/a/tcp/80/{endpoint}/8080 {{ 192.0.2.9 expires 77000ms }}\n"
+    );
+    let is_kept = |script: &str| script.ends_with(&kept);
+    let first = running.replacement().await;
+    assert!(is_kept(&first), "{first}");
+    running.others.send(()).unwrap();
+    let anew = running.transaction(Err(Error::NoAnswer)).await;
+    assert_eq!(anew, first);
+    // Whatever the kernel did not like, a table comes to be.
+    let without = running.replacement().await;
+    assert_eq!(without + &kept, first);
+    slice.endpoints[0].addresses.pop();
+    running.slices.apply(slice);
+    running.transaction(Ok(())).await;
+    running.others.send(()).unwrap();
+    let gone = running.replacement().await;
+    assert!(!gone.contains("expires"), "{gone}");
 }
 
 #[tokio::test]

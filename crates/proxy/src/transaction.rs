@@ -54,6 +54,16 @@ impl Applied {
         self.services.values().flatten().count()
     }
 
+    /// The names of the sets that clients with session affinity are in.
+    pub fn client_sets(&self) -> impl Iterator<Item = &str> {
+        let sets = self
+            .services
+            .values()
+            .flatten()
+            .flat_map(|rules| &rules.sets);
+        sets.map(|(name, _)| name.as_str())
+    }
+
     fn get(&self, key: &ServiceKey) -> Option<&ServiceRules> {
         self.services.get(key)?.as_ref()
     }

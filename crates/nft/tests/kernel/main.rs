@@ -311,6 +311,55 @@ fn a_monitor_tells_of_others_only() {
     });
 }
 
+/// What rules have put into a set is there for who makes the set anew, with the time that is left.
+#[test]
+fn members_of_a_set_have_the_time_that_they_had() {
+    in_namespace(|| {
+        for (family, names) in [
+            (Family::Ip, ["10.42.0.2", "10.42.0.3"]),
+            (Family::Ip6, ["fd00:42::2", "fd00:42::3"]),
+        ] {
+            let table = Table::new(family, "t");
+            let mut clients = Set::new("clients", &[family.field()]);
+            let lifetime = Duration::from_secs(90);
+            clients.lifetime = Some((lifetime, 1000));
+            let whole = || {
+                let mut made = Transaction::new();
+                made.remove_table(&table);
+                made.add_table(&table, None);
+                made.add_set(&table, clients.clone());
+                made
+            };
+            let [young, old] =
+                names.map(|name| (address(name), Element::new([address(name).into()])));
+            let left = Duration::from_secs(40);
+            let mut connection = Connection::open().unwrap();
+            assert_eq!(connection.members(&table, "clients", 9).unwrap(), []);
+            let mut made = whole();
+            made.add_elements(&table, "clients", vec![young.1, old.1.expires(left)]);
+            connection.commit(&made, None).unwrap();
+            for _ in 0..2 {
+                let mut members = connection.members(&table, "clients", 9).unwrap();
+                members.sort();
+                let is_within = |(_, left): &(IpAddr, Duration), most: Duration| {
+                    *left <= most && *left + SOON > most
+                };
+                assert_eq!(members.len(), 2);
+                assert_eq!((members[0].0, members[1].0), (young.0, old.0));
+                assert!(is_within(&members[0], lifetime), "{members:?}");
+                assert!(is_within(&members[1], left), "{members:?}");
+                let mut anew = whole();
+                let kept = members.into_iter();
+                let kept = kept.map(|(client, left)| Element::new([client.into()]).expires(left));
+                anew.add_elements(&table, "clients", kept.collect());
+                connection.commit(&anew, None).unwrap();
+            }
+            assert_eq!(connection.members(&table, "clients", 1).unwrap().len(), 1);
+            assert_eq!(connection.members(&table, "others", 9).unwrap(), []);
+        }
+    });
+}
+
 #[test]
 fn rules_in_chains_of_others_are_known_by_their_comments() {
     in_namespace(|| {

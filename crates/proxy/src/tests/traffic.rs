@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     Proxy,
-    testing::{cluster_ip, dual_config, nodes, pod},
+    testing::{TABLE, cluster_ip, dual_config, nodes, pod},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -186,15 +186,7 @@ fn connections_find_their_endpoints_in_both_families() {
     let proxy = Proxy::with(dual_config(), services, sliced.clone(), nodes());
     std::thread::scope(|scope| {
         let running = stop.clone().drop_guard();
-        scope.spawn(|| {
-            net.node.run(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()
-                    .unwrap();
-                runtime.block_on(proxy.run(stop));
-            });
-        });
+        scope.spawn(|| run(&net, proxy, stop));
         for family in Family::BOTH {
             let web = SocketAddr::new(cluster_ip(family, WEB), 80);
             until("a service answers", || net.b.call(web).starts_with("a "));
@@ -207,6 +199,93 @@ fn connections_find_their_endpoints_in_both_families() {
             stays(&net, family);
         }
         drop(running);
+    });
+}
+
+/// Whoever comes back within the time has the endpoint that it had, also from a proxy that has just been started.
+#[test]
+fn clients_keep_their_endpoints_when_the_proxy_starts_again() {
+    if !Machine::allowed() {
+        return;
+    }
+    let net = Net::new();
+    let callers = [&net.node, &net.a, &net.b, &net.client];
+    let met = || -> Vec<String> {
+        let at = |family| SocketAddr::new(cluster_ip(family, STICKY), 80);
+        let each = Family::BOTH.into_iter().flat_map(|family| {
+            let answers = callers.iter().map(move |caller| caller.call(at(family)));
+            answers.map(|answer| answer.split(' ').next().unwrap().to_owned())
+        });
+        each.collect()
+    };
+    let (services, sliced) = objects();
+    let during = |sliced: Vec<EndpointSlice>, work: &dyn Fn() -> Vec<String>| {
+        let before = tables(&net);
+        serving(&net, services.clone(), sliced, || {
+            until("the tables are new", || {
+                let now = tables(&net);
+                now.len() == 2 && now.iter().all(|table| !before.contains(table))
+            });
+            work()
+        })
+    };
+    let first = during(sliced.clone(), &met);
+    for _ in 0..2 {
+        assert_eq!(during(sliced.clone(), &met), first);
+    }
+    // The time that a client is remembered goes on: three hours from its last call.
+    let remembered = during(sliced.clone(), &|| {
+        let list = format!("nft list table ip {TABLE}");
+        vec![net.node.program(&list)]
+    });
+    let is_younger = |line: &str| line.contains("expires 2h59m");
+    assert!(remembered[0].lines().any(is_younger), "{remembered:?}");
+    let mut left = sliced;
+    left.retain(|slice| {
+        !slice
+            .metadata
+            .name
+            .as_deref()
+            .unwrap()
+            .starts_with("sticky")
+    });
+    left.extend(slices("sticky", "TCP", &[(2, "a")]));
+    assert!(during(left, &met).iter().all(|name| name == "a"));
+}
+
+/// The tables that there are, each with the number that the kernel gave it when it was made.
+fn tables(net: &Net) -> Vec<String> {
+    let listing = net.node.program("nft -a list ruleset");
+    let lines = listing.lines().filter(|line| line.starts_with("table "));
+    lines.map(str::to_owned).collect()
+}
+
+/// What `work` gives while a proxy runs, which has ended then.
+fn serving<T>(
+    net: &Net,
+    services: Vec<Service>,
+    sliced: Vec<EndpointSlice>,
+    work: impl FnOnce() -> T,
+) -> T {
+    let (all_services, all_slices) = (Informer::new(), Informer::new());
+    all_services.replace(services);
+    all_slices.replace(sliced);
+    let stop = CancellationToken::new();
+    let proxy = Proxy::with(dual_config(), all_services, all_slices, nodes());
+    std::thread::scope(|scope| {
+        let _running = stop.clone().drop_guard();
+        scope.spawn(|| run(net, proxy, stop));
+        work()
+    })
+}
+
+fn run(net: &Net, proxy: Proxy, stop: CancellationToken) {
+    net.node.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(proxy.run(stop));
     });
 }
 
