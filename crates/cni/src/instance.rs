@@ -56,6 +56,12 @@ impl InstanceId {
         name
     }
 
+    /// The name of a second link of what [`InstanceId::link`] names, and as unlike it as another pod's.
+    pub(crate) fn beside(&self, container_id: &str, ifname: &str) -> String {
+        // No name of a link has a colon.
+        self.link(container_id, &format!("{ifname}:"))
+    }
+
     /// The bridge of this machine's nodes. None of its ports nor the overlay begin as links to pods do, which have rules of
     /// their own.
     pub(crate) fn bridge(&self) -> String {

@@ -19,6 +19,7 @@ use tokio::{
 };
 
 use crate::{
+    Bandwidth,
     config::{self, NetworkConfigList},
     plugin::Call,
     result::{CniResult, PluginError},
@@ -35,15 +36,22 @@ const CACHE_SUFFIX: &str = ".json";
 #[derive(Clone, Debug, Default)]
 pub struct CapabilityArgs {
     pub port_mappings: Vec<PortMapping>,
+    pub bandwidth: Option<Bandwidth>,
 }
 
 impl CapabilityArgs {
     fn runtime_config(&self, plugin: &Map<String, Value>) -> Option<Value> {
-        let declared = plugin.get("capabilities")?.get("portMappings")?.as_bool()?;
-        if !declared || self.port_mappings.is_empty() {
-            return None;
+        let declared = plugin.get("capabilities")?;
+        let has = |name: &str| declared.get(name).and_then(Value::as_bool) == Some(true);
+        let mut told = Map::new();
+        if has("portMappings") && !self.port_mappings.is_empty() {
+            let mappings = serde_json::json!(self.port_mappings);
+            told.insert("portMappings".to_owned(), mappings);
         }
-        Some(serde_json::json!({ "portMappings": self.port_mappings }))
+        if let Some(bandwidth) = self.bandwidth.filter(|_| has("bandwidth")) {
+            told.insert("bandwidth".to_owned(), serde_json::json!(bandwidth));
+        }
+        (!told.is_empty()).then_some(Value::Object(told))
     }
 }
 
@@ -148,6 +156,7 @@ impl Invoker {
             list: list.clone(),
             args: args.to_vec(),
             port_mappings: capabilities.port_mappings.clone(),
+            bandwidth: capabilities.bandwidth,
             result: Value::Null,
         };
         // On disk before anything is made: a crash in between can be undone.
@@ -180,6 +189,7 @@ impl Invoker {
                 list: NetworkConfigList::load_first(&self.conf_dir)?,
                 args: Vec::new(),
                 port_mappings: Vec::new(),
+                bandwidth: None,
                 result: Value::Null,
             },
         };
@@ -191,6 +201,7 @@ impl Invoker {
         };
         let capabilities = CapabilityArgs {
             port_mappings: cached.port_mappings,
+            bandwidth: cached.bandwidth,
         };
         let previous = (!cached.result.is_null()).then_some(&cached.result);
         for plugin in cached.list.plugins.iter().rev() {
@@ -392,6 +403,9 @@ struct Cached {
     list: NetworkConfigList,
     args: Vec<(String, String)>,
     port_mappings: Vec<PortMapping>,
+    /// Versions before had none.
+    #[serde(default)]
+    bandwidth: Option<Bandwidth>,
     result: Value,
 }
 

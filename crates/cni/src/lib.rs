@@ -15,6 +15,7 @@
 //! Our plugin is a process to runtimes of other programs, and a function to the one that is in the same program. Rejected: a bridge
 //! (needs br_netfilter for policy, and floods).
 
+mod bandwidth;
 pub mod config;
 mod hardware;
 mod instance;
@@ -29,6 +30,7 @@ mod rtnl;
 mod trust;
 mod types;
 
+pub use bandwidth::{Bandwidth, Unreasonable};
 pub use config::NetworkConfigList;
 pub use instance::{InstanceId, InvalidId};
 pub use invoke::{CapabilityArgs, Invoker};

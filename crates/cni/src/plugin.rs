@@ -6,7 +6,8 @@
 //!
 //! ```json
 //! {"type": "knarr-cni", "instance": "k7c2xmpa", "subnets": ["10.42.0.0/24", "fd42::/64"], "mtu": 1500,
-//!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock", "capabilities": {"portMappings": true}}
+//!  "dataDir": "/var/lib/knarr/cni", "policySocket": "/var/lib/knarr/run/policy.sock",
+//!  "capabilities": {"portMappings": true, "bandwidth": true}}
 //! ```
 
 mod call;
@@ -14,6 +15,7 @@ pub(crate) mod hostport;
 pub mod ipam;
 mod link;
 pub mod loopback;
+mod shaper;
 
 use std::{
     collections::HashSet,
@@ -30,7 +32,8 @@ use serde_json::{Value, json};
 
 pub use crate::types::NAME;
 use crate::{
-    CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, ValidAttachment, node, policy,
+    Bandwidth, CNI_VERSION, InstanceId, PortMapping, SUPPORTED_VERSIONS, ValidAttachment, node,
+    policy,
     result::{CniResult, Interface, IpConfig, PluginError, Route},
 };
 pub(crate) use call::Call;
@@ -86,6 +89,7 @@ fn one_or_several<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Subnet>, D::
 struct RuntimeConfig {
     #[serde(default)]
     port_mappings: Vec<PortMapping>,
+    bandwidth: Option<Bandwidth>,
 }
 
 /// The gateway of pods that have an address of this family.
@@ -184,8 +188,9 @@ async fn add(config: &Config, request: &Request, pod: Option<&str>) -> Result<Va
         }
         Err(error) => {
             // The runtime calls DEL after a failed ADD, but need not: leave nothing behind.
-            let name = config.instance.link(&request.container_id, &request.ifname);
-            link::detach(&name).await.ok();
+            for link in links(config, &request.container_id, &request.ifname) {
+                link::detach(&link).await.ok();
+            }
             for address in allocated.into_iter().flatten() {
                 unclaim(config, address, pod).await;
             }
@@ -218,6 +223,10 @@ async fn attach(
         isolate(config, *address, pod).await?;
     }
     link::attach(&pair, netns).await?;
+    if let Some(bandwidth) = &config.runtime_config.bandwidth {
+        let [link, beside] = links(config, &request.container_id, &request.ifname);
+        shaper::attach(bandwidth, &link, &beside, config.mtu).await?;
+    }
     let ports = &config.runtime_config.port_mappings;
     for address in addresses {
         hostport::add(&node::table(&config.instance), *address, ports).await?;
@@ -258,6 +267,15 @@ fn result(config: &Config, pair: &link::Pair, netns: &Path) -> CniResult {
     }
 }
 
+/// The node's links of a pod: the end of its own, and the one beside it by which goes what it sends where that is limited.
+fn links(config: &Config, container_id: &str, ifname: &str) -> [String; 2] {
+    let instance = config.instance;
+    [
+        instance.link(container_id, ifname),
+        instance.beside(container_id, ifname),
+    ]
+}
+
 fn open_ipam(config: &Config) -> Result<Ipam, PluginError> {
     let invalid = |text: &str| Err(PluginError::new(PluginError::INVALID_CONFIG, text));
     match config.subnets.as_slice() {
@@ -272,8 +290,8 @@ fn open_ipam(config: &Config) -> Result<Ipam, PluginError> {
 async fn del(config: &Config, request: &Request) -> Result<(), PluginError> {
     let ipam = open_ipam(config)?;
     let leases = ipam.leases_of(&request.container_id, &request.ifname)?;
-    let link = config.instance.link(&request.container_id, &request.ifname);
-    free(config, &leases, &link).await?;
+    let links = links(config, &request.container_id, &request.ifname);
+    free(config, &leases, &links).await?;
     // Last: an address is free only when nothing leads to it any more.
     ipam.release(&request.container_id, &request.ifname)
 }
@@ -289,8 +307,8 @@ async fn collect(config: &Config) -> Result<(), PluginError> {
     for lease in ipam.leases()? {
         let (id, ifname) = (lease.container_id.as_str(), lease.ifname.as_str());
         if !valid.contains(&(id, ifname)) {
-            let link = config.instance.link(id, ifname);
-            free(config, std::slice::from_ref(&lease), &link).await?;
+            let links = links(config, id, ifname);
+            free(config, std::slice::from_ref(&lease), &links).await?;
             ipam.release_one(&lease)?;
         }
     }
@@ -298,12 +316,14 @@ async fn collect(config: &Config) -> Result<(), PluginError> {
 }
 
 /// Takes away what leads to these addresses.
-async fn free(config: &Config, leases: &[Lease], link: &str) -> Result<(), PluginError> {
+async fn free(config: &Config, leases: &[Lease], links: &[String]) -> Result<(), PluginError> {
     let table = node::table(&config.instance);
     for lease in leases {
         hostport::remove(&table, lease.address, &lease.port_mappings).await?;
     }
-    link::detach(link).await?;
+    for link in links {
+        link::detach(link).await?;
+    }
     for lease in leases {
         unclaim(config, lease.address, lease.pod.as_deref()).await;
     }

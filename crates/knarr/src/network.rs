@@ -78,7 +78,7 @@ pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
             "mtu": network.mtu,
             "dataDir": data_dir.join("cni"),
             "policySocket": network.network_policy.then(|| policy_socket(data_dir)),
-            "capabilities": {"portMappings": true},
+            "capabilities": {"portMappings": true, "bandwidth": true},
         }],
     });
     let path = conf_dir.join(CONFLIST);

@@ -55,6 +55,14 @@ pub enum Error {
     Exhausted(String),
     #[error("failed to set up sandbox network: {0}")]
     Network(#[from] knarr_cni::invoke::Error),
+    /// As containerd says it.
+    #[error(
+        "failed to setup network for sandbox {id:?}: get cni namespace options: reading pod bandwidth annotations: {source}"
+    )]
+    Bandwidth {
+        id: String,
+        source: knarr_cni::Unreasonable,
+    },
     #[error(transparent)]
     Shim(#[from] ShimError),
     #[error(transparent)]

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use knarr_cni::CapabilityArgs;
+use knarr_cni::{Bandwidth, CapabilityArgs};
 use knarr_cri::v1::{self, ContainerEventType, NamespaceMode};
 use knarr_shim::protocol::{Event, Request, Response, SandboxSpec};
 use parking_lot::Mutex;
@@ -308,6 +308,7 @@ impl Inner {
         .collect();
         let capabilities = CapabilityArgs {
             port_mappings: ports::mappings(&record.config)?,
+            bandwidth: bandwidth(record)?,
         };
         let adding = self
             .cni
@@ -443,6 +444,15 @@ impl Inner {
             self.statuses_of(&sandbox.record.id),
         );
     }
+}
+
+/// What the pod may receive and send.
+fn bandwidth(record: &SandboxRecord) -> Result<Option<Bandwidth>, Error> {
+    let asked = Bandwidth::of_annotations(&record.config.annotations);
+    asked.map_err(|source| Error::Bandwidth {
+        id: record.id.clone(),
+        source,
+    })
 }
 
 fn sync_record(directory: &Path) -> std::io::Result<()> {

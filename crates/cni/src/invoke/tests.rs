@@ -54,6 +54,49 @@ async fn what_was_attached_is_detached_once() {
     assert_eq!(bench.calls(), ["ADD a", "DEL a"]);
 }
 
+/// Each plugin is told what it says that it can do something with, when it is to make and when it is to undo.
+#[tokio::test]
+async fn plugins_are_told_of_the_bandwidth_if_they_ask() {
+    let bench = Bench::new();
+    let capabilities = CapabilityArgs {
+        bandwidth: Some(Bandwidth {
+            egress_rate: 1_000_000,
+            egress_burst: 4_294_967_295,
+            ..Bandwidth::default()
+        }),
+        ..CapabilityArgs::default()
+    };
+    let told = || -> Value {
+        let text = fs::read(bench.dir.path().join("bin/input")).unwrap();
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        config["runtimeConfig"].clone()
+    };
+    let netns = Path::new("/proc/self/ns/net");
+    for (asked, wanted) in [
+        (serde_json::json!({}), Value::Null),
+        (
+            serde_json::json!({"portMappings": true, "bandwidth": false}),
+            Value::Null,
+        ),
+        (
+            serde_json::json!({"portMappings": true, "bandwidth": true}),
+            serde_json::json!({"bandwidth": {
+                "ingressRate": 0, "ingressBurst": 0, "egressRate": 1_000_000, "egressBurst": 4_294_967_295_u64,
+            }}),
+        ),
+    ] {
+        let plugin = serde_json::json!({"type": "note", "capabilities": asked});
+        let list = serde_json::json!({"cniVersion": "1.1.0", "name": "n", "plugins": [plugin]});
+        let path = bench.dir.path().join("conf/10-n.conflist");
+        fs::write(path, list.to_string()).unwrap();
+        let added = bench.invoker.add("a", netns, "eth0", &[], &capabilities);
+        added.await.unwrap();
+        assert_eq!(told(), wanted, "{asked}");
+        bench.invoker.del("a", None, "eth0").await.unwrap();
+        assert_eq!(told(), wanted, "{asked}");
+    }
+}
+
 #[tokio::test]
 async fn a_torn_result_does_not_keep_a_sandbox_attached() {
     let bench = Bench::new();

@@ -227,7 +227,7 @@ async fn switch_loopback(handle: &Handle, up: bool) -> Result<(), PluginError> {
     set.map_err(|e| kernel(LOOPBACK, e))
 }
 
-async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, PluginError> {
+pub(super) async fn index_of(handle: &Handle, name: &str) -> Result<Option<u32>, PluginError> {
     Ok(find(handle, name).await?.map(|link| link.header.index))
 }
 
@@ -258,7 +258,7 @@ fn within<T>(
     done
 }
 
-fn connect() -> Result<Handle, PluginError> {
+pub(super) fn connect() -> Result<Handle, PluginError> {
     rtnl::connect().map_err(|e| kernel("netlink", e))
 }
 

@@ -26,7 +26,7 @@ const INSTANCE: &str = "abcdefgh";
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node, and where its plugin keeps things.
-struct Node {
+pub struct Node {
     dir: tempfile::TempDir,
     program: PathBuf,
     namespace: Namespace,
@@ -34,7 +34,7 @@ struct Node {
 
 impl Node {
     /// None, with the reason printed, where it is not allowed.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         if !geteuid().is_root() {
             eprintln!("skipped: needs root");
             return None;
@@ -56,7 +56,13 @@ impl Node {
         })
     }
 
-    fn call(&self, verb: &str, id: &str, pod: Option<&Namespace>, more: &Value) -> (i32, Value) {
+    pub fn call(
+        &self,
+        verb: &str,
+        id: &str,
+        pod: Option<&Namespace>,
+        more: &Value,
+    ) -> (i32, Value) {
         let mut config = self.config();
         if more.get("subnets").is_some() {
             // In its place: what a version of one family has written is read, too.
@@ -75,7 +81,7 @@ impl Node {
         .run(verb, &config)
     }
 
-    fn run(&self, line: &str) -> String {
+    pub fn run(&self, line: &str) -> String {
         self.namespace.run(line)
     }
 
@@ -89,7 +95,7 @@ impl Node {
         found
     }
 
-    fn links(&self) -> usize {
+    pub fn links(&self) -> usize {
         self.run("ip -brief link").matches("knarrabcd").count()
     }
 }
