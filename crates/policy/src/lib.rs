@@ -66,6 +66,9 @@ use crate::{
 /// How long the start of a pod waits for the API to tell of it; then it starts, isolated from everybody until it is known.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(2);
 
+/// Of a pod that shows a static one: the uid that this has on its node.
+const MIRROR_ANNOTATION: &str = "kubernetes.io/config.mirror";
+
 const COMPONENT: &str = "network-policy";
 
 /// The name of the nft tables of a cluster's policies: one for each family that its pods have addresses of, `ip` or `ip6`.
@@ -181,7 +184,7 @@ impl NetworkPolicies {
         pods.on_event(move |event: Event<Pod>| {
             if let Event::Updated { old, new } = &event {
                 // One of the same name may be another.
-                if old.metadata.uid != new.metadata.uid {
+                if uid_of(old) != uid_of(new) {
                     marked.add(pod_key(old));
                 }
             }
@@ -339,7 +342,7 @@ impl NetworkPolicies {
                 }
                 Key::Pod(namespace, name, uid) => {
                     let pod = self.pods.get(&namespace, &name);
-                    let pod = pod.filter(|pod| pod.metadata.uid.as_deref() == Some(&*uid));
+                    let pod = pod.filter(|pod| uid_of(pod) == &*uid);
                     let facts = pod.map(|pod| PodFacts::of(&pod, &self.config.node_name));
                     planner.set_pod(&uid.into(), facts);
                 }
@@ -444,8 +447,16 @@ fn pod_key(pod: &Pod) -> Key {
     Key::Pod(
         meta.namespace.clone().unwrap_or_default(),
         meta.name.clone().unwrap_or_default(),
-        meta.uid.clone().unwrap_or_default(),
+        uid_of(pod).to_owned(),
     )
+}
+
+/// By which the plugin knows a pod: of a mirror, that of the static pod that it shows.
+fn uid_of(pod: &Pod) -> &str {
+    let annotations = pod.metadata.annotations.as_ref();
+    let shown = annotations.and_then(|all| all.get(MIRROR_ANNOTATION));
+    let uid = shown.or(pod.metadata.uid.as_ref());
+    uid.map_or("", String::as_str)
 }
 
 /// Elsewhere DNS is served by a pod, and that is what policies allow or not.

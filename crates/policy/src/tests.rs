@@ -152,6 +152,27 @@ async fn a_plugin_is_answered_when_its_pod_is_known_and_isolated() {
     .await;
 }
 
+/// The node knows it by a uid of its own, and the API by its mirror.
+#[tokio::test]
+async fn a_static_pod_is_known_by_its_mirror() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut node = start(directory.path());
+    says(&mut node, "hook forward").await;
+    let socket = node.socket.clone();
+    tell(&socket, &notice(Change::Add, "hash")).await.unwrap();
+    let unknown = says(&mut node, "10.42.0.9").await;
+    assert!(unknown.contains("10.42.0.9 : jump egress-"), "{unknown}");
+    let mut mirror = pod("uid");
+    mirror.metadata.annotations = Some([(MIRROR_ANNOTATION.to_owned(), "hash".to_owned())].into());
+    node.pods.apply(mirror);
+    // Nobody has said whom it may call.
+    says(
+        &mut node,
+        "delete element ip knarr-policy egress { 10.42.0.9",
+    )
+    .await;
+}
+
 /// As after a start of a cluster of both families with one of them alone.
 #[tokio::test]
 async fn no_pod_gets_an_address_that_nobody_judges() {
