@@ -5,6 +5,8 @@
 //!                                            no:  the query goes to the node's resolvers as it came
 //! ```
 //!
+//! Names that were known before are good until the API has told them ([`Keeper`]): a node may start while no server answers.
+//!
 //! Every node answers on an address of its own in each family that Services have, behind the `kube-dns` Service: a server each. Names follow the specification of
 //! Kubernetes DNS-based service discovery, version 1.1.0, as CoreDNS implements it with its default configuration.
 //!
@@ -12,13 +14,14 @@
 //! library for forwarding (what a client asks, whatever the type, should reach the resolver unchanged and come back so).
 
 mod forward;
+mod kept;
 mod server;
 mod zone;
 
 use std::{
     io,
     net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use knarr_client::Informers;
@@ -26,6 +29,7 @@ use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
+pub use crate::kept::{Keeper, keeper};
 use crate::{forward::Forwarder, server::Server, zone::Zone};
 
 /// Where and for which domain to answer.
@@ -40,6 +44,8 @@ pub struct Config {
     pub forwarders: Vec<SocketAddr>,
     /// Other addresses under which this server is asked, such as its Service's: no resolvers.
     pub aliases: Vec<IpAddr>,
+    /// Where a [`Keeper`] has left the names of before, for as long as the API has told none.
+    pub kept: Option<PathBuf>,
 }
 
 /// Why the DNS server could not start.
@@ -69,11 +75,15 @@ pub struct Dns {
 impl Dns {
     /// Takes the ports. Informers should read as `system:serviceaccount:kube-system:kube-dns`.
     pub async fn new(config: Config, informers: &Informers) -> Result<Self, Error> {
-        let zone =
-            Zone::new(&config.cluster_domain, informers).map_err(|source| Error::Domain {
-                domain: config.cluster_domain.clone(),
-                source,
-            })?;
+        let invalid = |source| Error::Domain {
+            domain: config.cluster_domain.clone(),
+            source,
+        };
+        let zone = Zone::new(&config.cluster_domain, informers).map_err(invalid)?;
+        let kept = match &config.kept {
+            Some(path) => kept::zone(&config.cluster_domain, path).map_err(invalid)?,
+            None => None,
+        };
         let address = SocketAddr::new(config.listen, config.port);
         let listen = |source| Error::Listen { address, source };
         let udp = UdpSocket::bind(address).await.map_err(listen)?;
@@ -89,7 +99,7 @@ impl Dns {
             );
         }
         Ok(Self {
-            server: Server::new(zone, Forwarder::new(forwarders)),
+            server: Server::new(zone, kept, Forwarder::new(forwarders)),
             udp,
             tcp,
         })

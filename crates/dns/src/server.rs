@@ -7,6 +7,7 @@ use hickory_proto::{
     rr::{Name, RData, Record, RecordType},
 };
 use knarr_tasks::accept;
+use parking_lot::RwLock;
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
     sync::Semaphore,
@@ -35,6 +36,8 @@ const CHAIN_LIMIT: usize = 8;
 
 struct Shared {
     zone: Zone,
+    /// What was known of it before, until it is known.
+    kept: RwLock<Option<Arc<Zone>>>,
     forwarder: Forwarder,
 }
 
@@ -68,9 +71,14 @@ enum Known {
 }
 
 impl Server {
-    pub fn new(zone: Zone, forwarder: Forwarder) -> Self {
+    /// `kept` is what was known of the zone before; it is good until the zone has its first lists.
+    pub fn new(zone: Zone, kept: Option<Zone>, forwarder: Forwarder) -> Self {
         Self {
-            shared: Arc::new(Shared { zone, forwarder }),
+            shared: Arc::new(Shared {
+                zone,
+                kept: RwLock::new(kept.map(Arc::new)),
+                forwarder,
+            }),
         }
     }
 
@@ -216,11 +224,24 @@ impl Shared {
         }
     }
 
+    /// What is known of a name, now or from before.
+    fn lookup(&self, name: &Name, kind: RecordType) -> Answer {
+        let kept = self.kept.read().clone();
+        match kept {
+            Some(_) if self.zone.is_synced() => {
+                *self.kept.write() = None;
+                self.zone.lookup(name, kind)
+            }
+            Some(kept) => kept.lookup(name, kind),
+            None => self.zone.lookup(name, kind),
+        }
+    }
+
     /// Fills in what the cluster knows.
     fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Known {
         let mut name = name.clone();
         for step in 0..=CHAIN_LIMIT {
-            let records = match self.zone.lookup(&name, kind) {
+            let records = match self.lookup(&name, kind) {
                 Answer::Foreign if step > 0 => return Known::Alias(name),
                 Answer::Foreign => return Known::Nothing,
                 Answer::NoName if !self.zone.is_synced() => {
@@ -269,7 +290,7 @@ impl Shared {
                 _ => None,
             })
             .collect();
-        let lookup = |name, kind| match self.zone.lookup(name, kind) {
+        let lookup = |name, kind| match self.lookup(name, kind) {
             Answer::Records(records) => records,
             _ => Vec::new(),
         };

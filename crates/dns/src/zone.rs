@@ -38,9 +38,9 @@ pub enum Answer {
 /// The names of one cluster.
 pub struct Zone {
     origin: Name,
-    services: Informer<Service>,
-    slices: Informer<EndpointSlice>,
-    namespaces: Informer<Namespace>,
+    pub(crate) services: Informer<Service>,
+    pub(crate) slices: Informer<EndpointSlice>,
+    pub(crate) namespaces: Informer<Namespace>,
 }
 
 impl Zone {
@@ -53,7 +53,8 @@ impl Zone {
         )
     }
 
-    fn with(
+    /// Over informers that somebody else fills.
+    pub(crate) fn with(
         domain: &str,
         services: Informer<Service>,
         slices: Informer<EndpointSlice>,
@@ -72,6 +73,15 @@ impl Zone {
     /// The informers have their first lists: before, a missing name may be one that is not known yet.
     pub fn is_synced(&self) -> bool {
         self.services.is_synced() && self.slices.is_synced() && self.namespaces.is_synced()
+    }
+
+    /// Waits for [`Self::is_synced`].
+    pub async fn synced(&self) {
+        tokio::join!(
+            self.services.synced(),
+            self.slices.synced(),
+            self.namespaces.synced()
+        );
     }
 
     /// For the authority section of negative answers.

@@ -107,3 +107,17 @@ pub enum Error {
     #[error("cannot set up TLS: {0}")]
     Tls(#[from] rustls::Error),
 }
+
+impl Error {
+    /// Whether it only says that no server answers (yet), whatever it would answer.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::NoServerThere { .. } | Self::Timeout(_) => true,
+            // One that has just been started, or has too much to do.
+            Self::Api { source, .. } => knarr_client::errors::status(source)
+                .is_none_or(|status| status.code >= 500 || status.code == 429),
+            _ => false,
+        }
+    }
+}

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! The token is for the first start only: what it got is kept in the node's own directory, and a node that has its certificate needs
-//! no token any more. What runs beside the kubelet acts under service accounts; their tokens are asked for under the node's identity,
+//! no token any more. Nor does it need a server to start with ([`join_or_wait`]): what it was told last is kept there, too, and it catches up
+//! when one answers ([`rejoin`]). What runs beside the kubelet acts under service accounts; their tokens are asked for under the node's identity,
 //! die with the Node object, and reach only what [`knarr_auth::node_accounts`] lists.
 //!
 //! A part that runs by itself, beside any API server, has a kubeconfig instead ([`kubeconfig`]): the same transport under the identity
@@ -39,7 +40,7 @@ pub use address::{AddressError, ServerAddress};
 pub use discovery::ClusterInfo;
 pub use error::Error;
 pub use kubeconfig::KubeconfigClients;
-pub use membership::{Foreign, Membership, Options, join};
+pub use membership::{Foreign, Joined, Membership, Options, join, join_or_wait, rejoin};
 pub use remote::RemoteClients;
 pub use rotation::Order;
 pub use self_signed::self_signed;

@@ -1,5 +1,6 @@
 //! A node's membership: what it has of its cluster, made at the first start and kept up while it runs.
 
+mod kept;
 mod steps;
 
 use std::{
@@ -15,6 +16,7 @@ use rustls::{ClientConfig, server::ResolvesServerCert};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+pub use self::kept::{Joined, join_or_wait, rejoin};
 use crate::{
     ClusterSettings, Error, JoinToken, ServerAddress,
     certificate::{Certified, Place},
@@ -149,6 +151,7 @@ async fn member(
         Some(foreign) => (foreign.settings.clone(), identity.self_signed()?, None),
         None => {
             let settings = steps::settings(&api).await?;
+            kept::keep(options, &settings).await?;
             // Addresses that nobody reaches the node by are nothing to vouch for.
             identity.node_ips.retain(|ip| settings.has_family_of(*ip));
             let served = steps::serving_certificate(options, &identity, &api, &authority).await?;
@@ -171,6 +174,16 @@ async fn member(
 }
 
 impl Membership {
+    /// Whether a node that has started with `other` has all of this: it need not start again.
+    #[must_use]
+    pub fn is_as(&self, other: &Self) -> bool {
+        let certificate = |of: &Self| of.served.as_ref().map(|(_, served)| served.clone());
+        self.authority.pem() == other.authority.pem()
+            && self.settings == other.settings
+            && self.client.1 == other.client.1
+            && certificate(self) == certificate(other)
+    }
+
     /// Clients of what runs on the node.
     #[must_use]
     pub fn clients(&self) -> Arc<RemoteClients> {

@@ -7,10 +7,10 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::Result;
 use knarr_cni::InstanceId;
-use knarr_join::{JoinToken, Membership};
+use knarr_join::{JoinToken, Joined, Membership};
 use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{info, warn};
 
 use self::leash::Leash;
 pub use self::leash::mark;
@@ -75,7 +75,7 @@ async fn serve(
     };
     tokio::pin!(ended);
     let running = tokio::select! {
-        running = Running::start(flags, token, host, &output.progress) => running?,
+        running = Running::start(flags, (token, is_held), host, &output.progress) => running?,
         signal = &mut ended => {
             info!(signal, "stopped while starting");
             return Ok(End::Asked);
@@ -83,7 +83,7 @@ async fn serve(
     };
     note.ready = true;
     instance.publish(&note)?;
-    greet(&output.progress, flags, &running.name, &note.api);
+    greet(&output.progress, flags, &running, &note.api);
     output.ready()?;
     let reason = tokio::select! {
         signal = &mut ended => {
@@ -95,6 +95,13 @@ async fn serve(
             output.moved(address);
             Ok(End::Again)
         }
+        caught_up = running.behind() => match caught_up {
+            Ok(()) => {
+                output.stopping("the cluster has changed: starting again with it (containers go on running)");
+                Ok(End::Again)
+            }
+            Err(error) => Err(error.into()),
+        },
         error = running.failure.happened() => {
             output.stopping("stopping; containers go on running (knarr down removes them)");
             Err(error)
@@ -104,13 +111,17 @@ async fn serve(
     reason
 }
 
-fn greet(progress: &Progress, flags: &Agent, name: &str, api: &str) {
+fn greet(progress: &Progress, flags: &Agent, running: &Running, api: &str) {
+    let name = &running.name;
     let time = seconds(progress.elapsed());
     progress.line("");
     progress.line(&progress.bold(&format!(
         "knarr agent is ready in {time}  (node {name} of {api})"
     )));
     progress.line("");
+    if running.absent.is_some() {
+        progress.line("No server answers: it runs what it has, and waits for one.");
+    }
     if flags.detach {
         let dir = flags.data_dir.display();
         progress.line(&format!(
@@ -130,6 +141,8 @@ struct Running {
     /// What keeps the node a member.
     membership: Tasks,
     moves: Option<(InstanceId, Vec<IpAddr>)>,
+    /// Of a node that has started without a server: what it joins by, and what it has.
+    absent: Option<(knarr_join::Options, Membership)>,
     failure: Failure,
 }
 
@@ -137,7 +150,7 @@ impl Running {
     /// Joins while the container runtime starts; returns when every part runs.
     async fn start(
         flags: &Agent,
-        token: Option<JoinToken>,
+        (token, is_held): (Option<JoinToken>, bool),
         host: Host,
         progress: &Progress,
     ) -> Result<Self> {
@@ -154,8 +167,8 @@ impl Running {
             certificate_life: None,
             foreign: None,
         };
-        let join = async { Ok(knarr_join::join(&options).await?) };
-        let (runtime, member) = tokio::try_join!(
+        let join = async { join(&options, is_held).await };
+        let (runtime, (member, is_absent)) = tokio::try_join!(
             progress.step(
                 "container runtime",
                 ContainerRuntime::start(&host, &flags.node, &failure, progress)
@@ -174,6 +187,7 @@ impl Running {
             without: flags.without.clone(),
             network: Network::Cluster,
             dns_also: None,
+            kept_names: Some(flags.data_dir.join("names.json")),
             reserved_ports: vec![knarr_kubelet::DEFAULT_PORT],
         };
         let node = Node::start(
@@ -193,8 +207,24 @@ impl Running {
             node,
             membership,
             moves: settings.moves(),
+            absent: is_absent.then_some((options, member)),
             failure,
         })
+    }
+
+    /// Waits until a server answers, where there was none at the start, and for ever after that, unless the cluster is another one than
+    /// the node has started with.
+    async fn behind(&self) -> Result<(), knarr_join::Error> {
+        let Some((options, kept)) = &self.absent else {
+            return std::future::pending().await;
+        };
+        let joined = knarr_join::rejoin(options, kept).await?;
+        if !joined.is_as(kept) {
+            info!("a server answers, and the cluster has changed; starting again");
+            return Ok(());
+        }
+        info!("a server answers");
+        std::future::pending().await
     }
 
     /// Waits until the machine has another address than the one that all parts know.
@@ -211,6 +241,20 @@ impl Running {
         self.node.stop_runtime().await;
         parts::stop("node certificates", &self.membership, MEMBERSHIP_STOP).await;
         info!("stopped");
+    }
+}
+
+/// What the node has of its cluster, and whether no server answers. Who is held has a server beside him, and is started again.
+async fn join(options: &knarr_join::Options, is_held: bool) -> Result<(Membership, bool)> {
+    if is_held {
+        return Ok((knarr_join::join(options).await?, false));
+    }
+    match knarr_join::join_or_wait(options).await? {
+        Joined::Now(member) => Ok((member, false)),
+        Joined::Before(member, error) => {
+            warn!(%error, "the node starts with what it has from the last time, and waits for a server");
+            Ok((member, true))
+        }
     }
 }
 

@@ -63,6 +63,7 @@ impl Cluster {
             },
             without: flags.without.clone(),
             network: Network::Cluster,
+            kept_names: None,
             dns_also: others.as_ref().and_then(|others| others.resolver()),
             reserved_ports: traffic::own_ports(flags),
         };

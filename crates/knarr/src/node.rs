@@ -98,6 +98,8 @@ pub struct Settings {
     pub network: Network,
     /// An address of this node under which cluster DNS answers, too: for other nodes that have no resolver but this one.
     pub dns_also: Option<IpAddr>,
+    /// Where the cluster's names are kept for a start while no server answers.
+    pub kept_names: Option<PathBuf>,
     /// TCP ports of its own addresses that no Service gets.
     pub reserved_ports: Vec<u16>,
 }

@@ -59,16 +59,17 @@ pub(crate) async fn run(ctx: Shared, port: u16, token: CancellationToken) {
 /// Creates the Node, or takes over the one that is there; tries until it works.
 async fn register(ctx: &Shared, port: u16) -> Node {
     let mut wait = RETRY_FIRST;
+    let mut told = String::new();
     loop {
-        match tokio::time::timeout(REQUEST_TIMEOUT, try_register(ctx, port)).await {
+        let error = match tokio::time::timeout(REQUEST_TIMEOUT, try_register(ctx, port)).await {
             Ok(Ok(node)) => return node,
-            Ok(Err(error)) => {
-                tracing::warn!(
-                    error = errors::message(&error),
-                    "cannot register the node, trying again"
-                );
-            }
-            Err(_) => tracing::warn!("registering the node takes too long, trying again"),
+            Ok(Err(error)) => errors::message(&error),
+            Err(_) => "it takes too long".to_owned(),
+        };
+        // Once, for as long as it is the same: the API may be away for hours.
+        if error != told {
+            tracing::warn!(error, "cannot register the node, trying again");
+            told = error;
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RETRY_LONGEST);

@@ -5,6 +5,7 @@ use proptest::{collection::vec, option, prelude::*, sample::select, test_runner:
 
 use super::*;
 use crate::zone;
+use knarr_client::Informer;
 
 /// Bytes of an answer to `_sql._tcp.db.default.svc.cluster.local.` before its records.
 const HEADER_AND_QUESTION: usize = 12 + 41 + 4;
@@ -14,6 +15,7 @@ const CASES: u32 = 4096;
 fn shared(forwarders: Vec<SocketAddr>) -> Shared {
     Shared {
         zone: zone::tests::zone(),
+        kept: RwLock::default(),
         forwarder: Forwarder::new(forwarders),
     }
 }
@@ -39,6 +41,31 @@ fn a_missing_name_is_unknown_only_after_the_first_list() {
     let bytes = query("none.default.svc.cluster.local.", RecordType::A);
     let message = answered(shared.answer(&bytes, false));
     assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
+}
+
+/// A server that has been started while the API is away.
+#[test]
+fn names_of_before_are_good_until_there_are_others() {
+    let (services, slices, namespaces) = (Informer::new(), Informer::new(), Informer::new());
+    let (filled, of_slices, of_namespaces) = (services.clone(), slices.clone(), namespaces.clone());
+    let shared = Shared {
+        zone: Zone::with("cluster.local", services, slices, namespaces).unwrap(),
+        kept: RwLock::new(Some(Arc::new(zone::tests::zone()))),
+        forwarder: Forwarder::new(Vec::new()),
+    };
+    let ask = |name: &str| {
+        let bytes = query(&format!("{name}.default.svc.cluster.local."), RecordType::A);
+        let message = answered(shared.answer(&bytes, false));
+        (message.metadata.response_code, message.answers.len())
+    };
+    assert_eq!(ask("web"), (ResponseCode::NoError, 1));
+    assert_eq!(ask("none").0, ResponseCode::ServFail);
+    filled.replace(Vec::new());
+    of_slices.replace(Vec::new());
+    assert_eq!(ask("web"), (ResponseCode::NoError, 1));
+    of_namespaces.replace(Vec::new());
+    assert_eq!(ask("web"), (ResponseCode::NXDomain, 0));
+    assert!(shared.kept.read().is_none());
 }
 
 #[test]
@@ -139,6 +166,7 @@ fn hosts_of_ports_have_addresses_of_both_families() {
 #[test]
 fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
+        kept: RwLock::default(),
         zone: zone::tests::many(7),
         forwarder: Forwarder::new(Vec::new()),
     };
@@ -151,6 +179,7 @@ fn what_does_not_fit_loses_its_additions_first() {
     assert!(!short.metadata.truncation);
 
     let shared = Shared {
+        kept: RwLock::default(),
         zone: zone::tests::many(60),
         forwarder: Forwarder::new(Vec::new()),
     };
@@ -173,6 +202,7 @@ fn what_does_not_fit_loses_its_additions_first() {
 #[test]
 fn the_size_that_a_client_takes_is_kept_to() {
     let shared = Shared {
+        kept: RwLock::default(),
         zone: zone::tests::many(60),
         forwarder: Forwarder::new(Vec::new()),
     };
@@ -333,7 +363,7 @@ async fn a_loop_ends_with_the_first_question_that_comes_back() {
     });
     let token = CancellationToken::new();
     let server = Arc::into_inner(server).unwrap();
-    let running = Server::new(zone::tests::zone(), Forwarder::new(vec![address]));
+    let running = Server::new(zone::tests::zone(), None, Forwarder::new(vec![address]));
     let running = tokio::spawn(running.run(server, listener, token.clone()));
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let bytes = query("example.org.", RecordType::A);
@@ -377,6 +407,7 @@ async fn a_question_is_asked_once_at_a_time() {
 #[test]
 fn no_message_panics() {
     let shared = Shared {
+        kept: RwLock::default(),
         zone: zone::tests::many(60),
         forwarder: Forwarder::new(Vec::new()),
     };

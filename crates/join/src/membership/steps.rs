@@ -28,20 +28,10 @@ const REPLACED_FILE: &str = "ca.replaced";
 /// Whom to trust: the authority of an earlier start, the one that a file names, or the one that the token's hash confirms.
 pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<Authority, Error> {
     let path = options.pki_dir.join(CA_FILE);
-    let dir = options.pki_dir.clone();
-    let kept = tokio::task::spawn_blocking(move || {
-        files::private_dir(&dir)?;
-        Ok::<_, Error>((
-            files::read(&dir.join(CA_FILE))?,
-            files::read(&dir.join(REPLACED_FILE))?,
-        ))
-    });
-    let (kept, replaced) = kept.await.unwrap_or(Ok((None, None)))?;
-    let kept = kept.and_then(|bytes| String::from_utf8(bytes).ok());
-    let replaced = replaced.and_then(|bytes| String::from_utf8(bytes).ok());
-    let replaced = replaced.unwrap_or_default();
     let hash = options.token.as_ref().and_then(|token| token.ca);
-    if let Some(authority) = kept.as_deref().and_then(Authority::from_pem) {
+    if let Some(authority) = kept_authority(options).await? {
+        let replaced = kept_text(options, REPLACED_FILE).await?;
+        let replaced = replaced.unwrap_or_default();
         return match hash {
             Some(hash) if !hash.is_of_one(authority.pem()) && !hash.is_of_one(&replaced) => {
                 Err(Error::OtherCluster {
@@ -66,6 +56,23 @@ pub(super) async fn trust(options: &Options, servers: &Arc<Servers>) -> Result<A
     };
     keep(path, authority.pem().to_owned()).await?;
     Ok(authority)
+}
+
+/// The authority of an earlier start.
+pub(super) async fn kept_authority(options: &Options) -> Result<Option<Authority>, Error> {
+    let kept = kept_text(options, CA_FILE).await?;
+    Ok(kept.as_deref().and_then(Authority::from_pem))
+}
+
+/// What lies in a file of the node's, whose directory is there then.
+async fn kept_text(options: &Options, file: &'static str) -> Result<Option<String>, Error> {
+    let dir = options.pki_dir.clone();
+    let kept = tokio::task::spawn_blocking(move || {
+        files::private_dir(&dir)?;
+        files::read(&dir.join(file))
+    });
+    let kept = kept.await.unwrap_or(Ok(None))?;
+    Ok(kept.and_then(|bytes| String::from_utf8(bytes).ok()))
 }
 
 fn given_authority(options: &Options) -> Result<Authority, Error> {
@@ -160,6 +167,13 @@ pub(super) async fn client_certificate(
     let certified = by_token(options, servers, nobody, &token.token).await?;
     request::check_clock(&certified, &servers.current().to_string(), Timestamp::now())?;
     Ok(certified)
+}
+
+/// The node's certificate of an earlier start, while it is good.
+pub(super) async fn kept_client(options: &Options) -> Result<Option<Certified>, Error> {
+    let kept = blocking(&options.place(Purpose::Client), Place::load).await?;
+    let user = options.identity().user();
+    Ok(kept.filter(|kept| is_of(kept, &user)))
 }
 
 /// Whether a certificate is this user's, now.

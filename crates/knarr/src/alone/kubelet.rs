@@ -136,6 +136,7 @@ impl Running {
                 None => Network::Node,
             },
             dns_also: None,
+            kept_names: None,
             reserved_ports: Vec::new(),
         };
         let Who {

@@ -245,6 +245,11 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
         .clients
         .as_service_account(node_accounts::NAMESPACE, node_accounts::CLUSTER_DNS);
     let informers = Informers::new(client, token.clone());
+    if let Some(path) = parts.settings.kept_names.clone() {
+        let keeper = knarr_dns::keeper(&cluster.cluster_domain, path, &informers)?;
+        let name = "names for a start without a server";
+        parts.tasks.keep(name, keeper.run(token.clone()));
+    }
     let own = cluster.cluster_dns.iter();
     let own = own.map(|service| network::dns_listen(*service));
     for listen in own.chain(parts.settings.dns_also) {
@@ -254,6 +259,7 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
             cluster_domain: cluster.cluster_domain.clone(),
             forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
             aliases: cluster.cluster_dns.clone(),
+            kept: parts.settings.kept_names.clone(),
         };
         let dns = Dns::new(config, &informers).await?;
         parts.tasks.keep("cluster DNS", dns.run(token.clone()));

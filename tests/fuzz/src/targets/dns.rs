@@ -92,6 +92,7 @@ impl Messages {
                 cluster_domain: "cluster.local".to_owned(),
                 forwarders: Vec::new(),
                 aliases: Vec::new(),
+                kept: None,
             };
             let dns = Dns::new(config, &informers).await;
             (dns.expect("a server"), server)

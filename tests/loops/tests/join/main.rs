@@ -1,5 +1,6 @@
 //! Machines that join the real server over TLS, and what thieves of their credentials can do.
 
+mod absent;
 mod cluster;
 mod imposter;
 mod joining;

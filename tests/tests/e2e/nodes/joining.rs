@@ -1,6 +1,9 @@
 //! Another machine becomes a node by one command, and only with what it takes.
 
-use std::process::{Child, Command, Stdio};
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use knarr_testkit::{Cluster, NODE_IP, Options, eventually, run};
@@ -31,6 +34,9 @@ fn a_machine_joins_by_one_command() {
             agent.restart(cluster)
         })?;
         step("the server goes and comes back", || away(cluster))?;
+        step("it starts while the server is away", || {
+            agent.alone(cluster)
+        })?;
         step("it is taken down", || agent.down(cluster))?;
         step("knarr down", || cluster.down(&[]))?;
         cluster.assert_gone()
@@ -168,6 +174,10 @@ fn away(cluster: &mut Cluster) -> Result<()> {
     Ok(())
 }
 
+fn agent_log(cluster: &Cluster) -> String {
+    fs::read_to_string(cluster.directory().join("agent.log")).unwrap_or_default()
+}
+
 struct Agent(Option<Child>);
 
 impl Agent {
@@ -207,6 +217,43 @@ impl Agent {
         let shell = shell(cluster)?;
         shell.run("rollout restart daemonset/caller")?;
         shell.run("rollout status daemonset/caller --timeout=60s")?;
+        Ok(())
+    }
+
+    /// What is there goes on, static pods start, and the node is there when the server is.
+    fn alone(&mut self, cluster: &mut Cluster) -> Result<()> {
+        let servers = shell(cluster)?.wait_ready("app=server", 2)?;
+        cluster.kill()?;
+        let mut child = self.0.take().context("it runs")?;
+        child.kill()?;
+        child.wait()?;
+        let manifests = cluster.directory().join("static");
+        fs::create_dir(&manifests)?;
+        fs::write(manifests.join("early.json"), manifest::early())?;
+        let directory = format!("--pod-manifest-path={}", manifests.display());
+        *self = Self::spawn(cluster, &["--node-name=worker".to_owned(), directory])?;
+        eventually(SOON, "a static pod runs", || {
+            let found = cluster.container_processes(manifest::EARLY);
+            ensure!(!found.is_empty(), "{}", agent_log(cluster));
+            Ok(())
+        })?;
+        for server in &servers {
+            cluster.client_curl(&[&format!("http://{}:8080/", pod_ip(server))])?;
+        }
+        let told = agent_log(cluster);
+        let waits = "the node starts with what it has from the last time, and waits for a server";
+        ensure!(told.matches(waits).count() == 1, "{told}");
+        cluster.up()?;
+        let shell = shell(cluster)?;
+        wait_for_nodes(&shell, &["node", "worker"])?;
+        shell.run("wait --for=condition=Ready pod/early-worker --timeout=60s")?;
+        let now = shell.wait_ready("app=server", 2)?;
+        ensure!(
+            super::identities(&now) == super::identities(&servers),
+            "{now:?}"
+        );
+        shell.run("rollout restart daemonset/server")?;
+        shell.run("rollout status daemonset/server --timeout=60s")?;
         Ok(())
     }
 

@@ -38,6 +38,24 @@ pub fn pods() -> String {
     json!({"apiVersion": "v1", "kind": "List", "items": items}).to_string()
 }
 
+/// The process of the container of [`early`].
+pub const EARLY: &str = "sleep 100777";
+
+/// A static pod that needs nothing of the cluster.
+pub fn early() -> String {
+    json!({
+        "apiVersion": "v1", "kind": "Pod", "metadata": {"name": "early"},
+        "spec": {
+            "hostNetwork": true, "terminationGracePeriodSeconds": 1,
+            "containers": [{
+                "name": "main", "image": "knarr/busybox:latest", "imagePullPolicy": "IfNotPresent",
+                "command": ["sleep", "100777"],
+            }],
+        },
+    })
+    .to_string()
+}
+
 fn daemon_set(app: &str, container: &Value, volumes: &[Value]) -> Value {
     let labels = json!({"app": app});
     json!({
