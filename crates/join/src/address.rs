@@ -14,7 +14,7 @@ const DEFAULT_PORT: u16 = 6443;
 pub struct AddressError(String);
 
 /// An API server's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ServerAddress {
     /// Without brackets.
     host: String,

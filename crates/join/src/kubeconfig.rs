@@ -88,7 +88,7 @@ impl KubeconfigClients {
             Some(server) => server.clone(),
             None => read.server,
         };
-        let servers = Arc::new(Servers::new(vec![server.clone()])?);
+        let servers = Arc::new(Servers::new(vec![server.clone()], "")?);
         let anonymous = read.authority.client_showing(None)?;
         let nobody = Transport::new(servers.clone(), anonymous);
         let own = AsOwner {

@@ -1,6 +1,7 @@
 //! A node's membership: what it has of its cluster, made at the first start and kept up while it runs.
 
 mod kept;
+mod servers;
 mod steps;
 
 use std::{
@@ -49,6 +50,8 @@ pub struct Options {
     pub node_ips: Vec<IpAddr>,
     /// Life of the certificates that are asked for. `None`: the longest that the server gives.
     pub certificate_life: Option<Duration>,
+    /// Whether to go to all servers that the cluster has by now, not only to `servers`. They are kept in `pki_dir`.
+    pub follows_servers: bool,
     /// What a cluster does not tell its nodes that is not knarr's.
     pub foreign: Option<Foreign>,
 }
@@ -82,7 +85,12 @@ pub struct Membership {
     identity: Identity,
     settings: ClusterSettings,
     clients: Arc<RemoteClients>,
+    servers: Arc<Servers>,
+    /// Where the servers that the cluster has are kept; `None`: those that were given are all.
+    follows: Option<PathBuf>,
     node: Transport,
+    /// For those who show a token.
+    nobody: Transport,
     client: (Place, Certified),
     /// `None`: the node's server shows a certificate of its own making.
     served: Option<(Place, Certified)>,
@@ -102,7 +110,7 @@ pub async fn join(options: &Options) -> Result<Membership, Error> {
 }
 
 async fn within(options: &Options) -> Result<Membership, Error> {
-    let servers = Arc::new(Servers::new(options.servers.clone())?);
+    let servers = servers::known(options).await?;
     let authority = steps::trust(options, &servers).await?;
     // From here on only the cluster's own servers are spoken to.
     let anonymous = authority.client(None)?;
@@ -164,7 +172,10 @@ async fn member(
         authority,
         settings,
         clients,
+        servers: servers.clone(),
+        follows: options.follows_servers.then(|| options.pki_dir.clone()),
         node,
+        nobody,
         client: (place, client),
         serving: Arc::new(Serving::new(&shown)?),
         served,
@@ -214,7 +225,7 @@ impl Membership {
         self.order.clone()
     }
 
-    /// Rotates both certificates until cancelled.
+    /// Rotates both certificates, and follows which servers there are, until cancelled.
     pub fn run(&self, token: CancellationToken) -> impl Future<Output = ()> + Send + use<> {
         let serving = self
             .served
@@ -222,9 +233,27 @@ impl Membership {
             .map(|served| self.rotate_serving(served));
         let serving = OptionFuture::from(serving.map(Rotation::run));
         let rotations = future::join(self.rotate_client().run(), serving);
+        let followed = OptionFuture::from(self.follow(token.child_token()));
         async move {
-            token.run_until_cancelled(rotations).await;
+            let all = future::join(rotations, followed);
+            token.run_until_cancelled(all).await;
         }
+    }
+
+    /// Which servers there are, and which of them is this node's.
+    fn follow(&self, token: CancellationToken) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let following = self.follows.clone().map(|pki_dir| servers::Following {
+            servers: self.servers.clone(),
+            clients: self.clients.clone(),
+            pki_dir,
+        });
+        let following = OptionFuture::from(following.map(|following| following.run(token)));
+        let anybody = self.authority.client(None).ok()?;
+        let transports = [self.node.clone(), self.nobody.clone()];
+        let back = servers::look_back(self.servers.clone(), anybody, transports);
+        Some(async move {
+            future::join(following, back).await;
+        })
     }
 
     fn rotate_client(&self) -> Rotation {

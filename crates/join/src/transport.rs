@@ -1,10 +1,11 @@
 //! Requests to the servers over HTTP/2, under one identity.
 //!
 //! One connection carries everything of an identity. Which server it leads to is the connector's business: when it ends, the next
-//! request opens one to the first server that answers. When the identity's certificate is rotated, new requests go over a new
+//! request opens one to the first server that answers ([`servers`]). When the identity's certificate is rotated, new requests go over a new
 //! connection; what is under way on the old one has a while to end.
 
 mod connect;
+mod servers;
 
 use std::{
     io,
@@ -35,7 +36,8 @@ use tokio_rustls::client::TlsStream;
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tower::{BoxError, Service};
 
-pub(crate) use connect::{ConnectError, Servers};
+pub(crate) use connect::ConnectError;
+pub(crate) use servers::Servers;
 
 /// A server that is away is noticed by pings, also while nothing else is sent (client-go's are 30 s and 15 s).
 const PING_INTERVAL: Duration = Duration::from_secs(15);
@@ -46,6 +48,7 @@ type Pool = Client<Connector, Body>;
 /// Connections that were made with one certificate.
 struct Generation {
     pool: Pool,
+    tls: Arc<ClientConfig>,
     end: CancellationToken,
 }
 
@@ -71,6 +74,12 @@ impl Transport {
         let old = self.current.swap(Arc::new(generation));
         old.end.clone()
     }
+
+    /// As [`Transport::replace`], with the certificate that it has.
+    pub(crate) fn renew(&self) -> CancellationToken {
+        let tls = self.current.load().tls.clone();
+        self.replace(tls)
+    }
 }
 
 impl Generation {
@@ -78,7 +87,7 @@ impl Generation {
         let end = CancellationToken::new();
         let connector = Connector {
             servers: servers.clone(),
-            tls,
+            tls: tls.clone(),
             end: end.clone(),
         };
         let pool = Client::builder(TokioExecutor::new())
@@ -90,7 +99,7 @@ impl Generation {
             .http2_keep_alive_timeout(PING_TIMEOUT)
             .http2_keep_alive_while_idle(true)
             .build(connector);
-        Self { pool, end }
+        Self { pool, tls, end }
     }
 }
 

@@ -165,6 +165,8 @@ impl Running {
             node_name: name.clone(),
             node_ips: known.clone(),
             certificate_life: None,
+            // Who is held belongs to the server beside it.
+            follows_servers: !is_held,
             foreign: None,
         };
         let join = async { join(&options, is_held).await };

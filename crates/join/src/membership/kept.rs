@@ -63,9 +63,7 @@ pub async fn rejoin(options: &Options, kept: &Membership) -> Result<Membership, 
 /// Joins, once it is clear that somebody is there: else each question would wait by itself.
 async fn reached(options: &Options, kept: &Membership) -> Result<Membership, Error> {
     let anybody = kept.authority.client(None)?;
-    Servers::new(options.servers.clone())?
-        .connect(&anybody)
-        .await?;
+    kept.servers.connect(&anybody).await?;
     join(options).await
 }
 
@@ -91,15 +89,18 @@ async fn membership(options: &Options) -> Result<Option<Membership>, Error> {
         Some(served) => served.clone(),
         None => identity.self_signed()?,
     };
-    let servers = Arc::new(Servers::new(options.servers.clone())?);
+    let servers = servers::known(options).await?;
     let node = Transport::new(servers.clone(), authority.client(Some(&client))?);
-    let nobody = Transport::new(servers, authority.client(None)?);
+    let nobody = Transport::new(servers.clone(), authority.client(None)?);
     let clients = RemoteClients::new(&options.node_name, node.clone(), &nobody);
     Ok(Some(Membership {
         authority,
         settings,
         clients: Arc::new(clients),
+        servers,
+        follows: options.follows_servers.then(|| options.pki_dir.clone()),
         node,
+        nobody,
         client: (options.place(Purpose::Client), client),
         serving: Arc::new(Serving::new(&shown)?),
         served: served.map(|served| (place, served)),

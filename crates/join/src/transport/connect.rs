@@ -1,15 +1,7 @@
-//! The way to one of the servers.
+//! The way to a server.
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 
-use http::uri::Authority;
 use rustls::{CertificateError, ClientConfig};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_rustls::{TlsConnector, client::TlsStream};
@@ -41,88 +33,8 @@ pub(crate) enum ConnectErrorKind {
     Protocol,
 }
 
-/// The servers of a cluster.
-pub(crate) struct Servers {
-    /// At least one.
-    addresses: Vec<ServerAddress>,
-    /// What stands in requests, whoever answers them.
-    nominal: Authority,
-    /// The one that answered last.
-    preferred: AtomicUsize,
-}
-
-impl Servers {
-    pub(crate) fn new(addresses: Vec<ServerAddress>) -> Result<Self, Error> {
-        let first = addresses.first().ok_or(Error::NoServer)?;
-        let nominal = first.nominal()?;
-        // Nodes spread over the servers.
-        let preferred = AtomicUsize::new(fastrand::usize(..addresses.len()));
-        Ok(Self {
-            addresses,
-            nominal,
-            preferred,
-        })
-    }
-
-    pub(crate) fn nominal(&self) -> Authority {
-        self.nominal.clone()
-    }
-
-    /// The servers, beginning with the one that answered last.
-    fn in_order(&self) -> impl Iterator<Item = (usize, &ServerAddress)> {
-        let first = self.preferred.load(Ordering::Relaxed);
-        let all = self.addresses.iter().enumerate();
-        all.clone().skip(first).chain(all.take(first))
-    }
-
-    /// The one that answered last.
-    pub(crate) fn current(&self) -> &ServerAddress {
-        let at = self.preferred.load(Ordering::Relaxed);
-        // It is always one of them.
-        &self.addresses[at % self.addresses.len()]
-    }
-
-    /// A connection to the first server that answers; the error is the last one's.
-    pub(crate) async fn connect(
-        &self,
-        tls: &Arc<ClientConfig>,
-    ) -> Result<TlsStream<TcpStream>, ConnectError> {
-        let mut last = None;
-        for (at, server) in self.in_order() {
-            match connect(server, tls).await {
-                Ok(stream) => {
-                    self.preferred.store(at, Ordering::Relaxed);
-                    return Ok(stream);
-                }
-                Err(kind) => {
-                    let server = server.clone();
-                    last = Some(ConnectError { server, kind });
-                }
-            }
-        }
-        // There is at least one.
-        Err(last.unwrap_or_else(|| ConnectError {
-            server: self.current().clone(),
-            kind: ConnectErrorKind::Timeout,
-        }))
-    }
-
-    /// Says why there was no answer: another try to get a connection knows more than a request that had none.
-    pub(crate) async fn explain(&self, tls: &Arc<ClientConfig>, error: Error) -> Error {
-        let unsent = match &error {
-            Error::Api { source, .. } => !matches!(source, kube::Error::Api(_)),
-            // By a clock that is off, a certificate has ended that has not.
-            Error::NoClusterInfo { .. } | Error::CertificateEnded { .. } => true,
-            _ => false,
-        };
-        match unsent {
-            true => self.connect(tls).await.err().map_or(error, Error::from),
-            false => error,
-        }
-    }
-}
-
-async fn connect(
+/// A connection to one server.
+pub(super) async fn connect(
     server: &ServerAddress,
     tls: &Arc<ClientConfig>,
 ) -> Result<TlsStream<TcpStream>, ConnectErrorKind> {

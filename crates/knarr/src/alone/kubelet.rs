@@ -236,6 +236,7 @@ impl Who {
             node_name: name.to_owned(),
             node_ips: ips.to_vec(),
             certificate_life: None,
+            follows_servers: false,
             foreign: Some(Foreign {
                 ca_pem: bootstrap.ca_pem,
                 settings: knarr_join::ClusterSettings {

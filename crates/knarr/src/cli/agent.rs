@@ -11,7 +11,7 @@ const DEFAULT_DATA_DIR: &str = "/var/lib/knarr-agent";
 
 #[derive(Args, Clone, Debug)]
 pub struct Agent {
-    /// URL of the API server; of several, more than once: they are tried in turn
+    /// URL of the API server; of several, more than once; those that the cluster names later are learned
     #[arg(long, value_name = "URL", required = true)]
     pub server: Vec<ServerAddress>,
 

@@ -136,6 +136,7 @@ impl Cluster {
             node_name: name.to_owned(),
             node_ips: vec![IpAddr::from(address)],
             certificate_life: None,
+            follows_servers: true,
             foreign: None,
         }
     }
