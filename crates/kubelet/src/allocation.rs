@@ -22,7 +22,10 @@ use tokio::sync::Notify;
 
 use crate::{
     context, disk,
-    resources::{self, PodLimits, Qos},
+    resources::{
+        self, PodLimits, Qos,
+        units::{CPU, MEMORY, Units},
+    },
     worker::admission::{self, Admitted, Rejection, Room, Share},
 };
 
@@ -158,13 +161,9 @@ impl Record {
         let promised = self.as_promised(pod);
         let given = with(&promised, &self.given, whole(&promised));
         let (promised, given) = (admission::share(&promised), admission::share(&given));
-        let share = Share {
-            cpu_milli: promised.cpu_milli.max(given.cpu_milli),
-            memory_bytes: promised.memory_bytes.max(given.memory_bytes),
-            storage_bytes: promised.storage_bytes.max(given.storage_bytes),
-            ports: promised.ports,
-        };
-        (self.cpu_milli, self.memory_bytes) = (share.cpu_milli, share.memory_bytes);
+        let mut share = promised;
+        share.units.raise(&given.units);
+        (self.cpu_milli, self.memory_bytes) = (share.units.get(CPU), share.units.get(MEMORY));
         share
     }
 }
@@ -191,8 +190,8 @@ impl Allocations {
     }
 
     /// What the node offers.
-    pub(crate) fn room(&self) -> Room {
-        self.room
+    pub(crate) fn room(&self) -> &Room {
+        &self.room
     }
 
     /// The pod with what it was promised in place of what it asks for.
@@ -347,20 +346,19 @@ impl Allocations {
 
     fn promise(&self, state: &mut State, pod: &Arc<Pod>) -> Result<(), String> {
         let uid = context::uid(pod);
-        let (mut cpu, mut memory) = (0_i64, 0_i64);
+        let mut used = Units::default();
         for (_, share) in state.admitted.iter().filter(|(other, _)| *other != uid) {
-            cpu = cpu.saturating_add(share.cpu_milli);
-            memory = memory.saturating_add(share.memory_bytes);
+            used.add(&share.units);
         }
         // Those that ran before the start and that nobody has come to yet.
         let late = |other: &String| other != uid && !state.admitted.contains_key(other);
         for (_, record) in state.records.iter().filter(|(other, _)| late(other)) {
-            cpu = cpu.saturating_add(record.cpu_milli);
-            memory = memory.saturating_add(record.memory_bytes);
+            used.add(&Units::from([
+                (CPU, record.cpu_milli),
+                (MEMORY, record.memory_bytes),
+            ]));
         }
-        if let Some((_, why)) =
-            admission::shortage(&admission::share(pod), (cpu, memory), self.room)
-        {
+        if let Some(why) = admission::shortage(&admission::share(pod), &used, &self.room) {
             return Err(why);
         }
         let Some(record) = state.records.get_mut(uid) else {

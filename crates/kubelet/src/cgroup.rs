@@ -3,6 +3,7 @@
 //! Both cgroup versions are driven through plain files. The runtime makes what lies below a pod's cgroup. A host
 //! that lets us write only part of this still runs pods: a limit that cannot be set is logged once a pod.
 
+mod hugetlb;
 mod unified;
 
 use std::{
@@ -16,11 +17,14 @@ use knarr_cri::cpu;
 
 use crate::{
     context,
-    resources::{self, CPU_PERIOD_MICROS, PodLimits, Qos},
+    resources::{
+        self, CPU_PERIOD_MICROS, PodLimits, Qos,
+        huge_pages::{self, HUGE_PAGES_DIRECTORY, PageLimit, PageSize},
+    },
 };
 
 /// Controllers that carry pod limits, as cgroup v2 spells them.
-const CONTROLLERS: [&str; 3] = ["cpu", "memory", "pids"];
+const CONTROLLERS: [&str; 4] = ["cpu", "memory", "pids", hugetlb::CONTROLLER];
 /// The version 2 hierarchy of a host whose controllers are in version 1: no controller's name.
 const UNIFIED: &str = "unified";
 /// What a group has that nobody has said anything of.
@@ -43,14 +47,18 @@ pub(crate) struct Cgroups {
     root: String,
     /// Most threads of a pod, if there is a limit.
     pids_of_pod: Option<i64>,
+    /// Of huge pages.
+    page_sizes: Vec<PageSize>,
 }
 
 /// What all pods together may have; nothing for no limit.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Share {
     pub cpu_milli: Option<i64>,
     pub memory_bytes: Option<i64>,
     pub pids: Option<i64>,
+    /// Of the sizes that are not named any number.
+    pub huge_pages: Vec<PageLimit>,
 }
 
 impl Cgroups {
@@ -63,6 +71,7 @@ impl Cgroups {
             hierarchies: Arc::new(parse_mounts(&mounts)),
             root,
             pids_of_pod: None,
+            page_sizes: huge_pages::sizes(Path::new(HUGE_PAGES_DIRECTORY)),
         })
     }
 
@@ -88,6 +97,7 @@ impl Cgroups {
         let number = |limit: Option<i64>, none: &str| {
             limit.map_or_else(|| none.to_owned(), |limit| limit.to_string())
         };
+        let huge_pages = self.unbounded(&share.huge_pages);
         match &*self.hierarchies {
             Hierarchies::V2(mount) => {
                 unified::make(mount, &path)?;
@@ -95,18 +105,23 @@ impl Cgroups {
                 set(&dir.join("cpu.weight"), cpu::weight(shares));
                 set(&dir.join("memory.max"), number(share.memory_bytes, "max"));
                 set(&dir.join("pids.max"), number(share.pids, "max"));
+                set_all(hugetlb::v2(&dir, &huge_pages));
             }
             Hierarchies::V1(mounts) => {
                 for (controller, mount) in mounts {
-                    let (file, value) = match controller.as_str() {
-                        "cpu" => ("cpu.shares", shares.to_string()),
-                        "memory" => ("memory.limit_in_bytes", number(share.memory_bytes, "-1")),
-                        "pids" => ("pids.max", number(share.pids, "max")),
+                    let dir = join(mount, &path);
+                    let settings = match controller.as_str() {
+                        "cpu" => vec![(dir.join("cpu.shares"), shares.to_string())],
+                        "memory" => {
+                            let limit = number(share.memory_bytes, "-1");
+                            vec![(dir.join("memory.limit_in_bytes"), limit)]
+                        }
+                        "pids" => vec![(dir.join("pids.max"), number(share.pids, "max"))],
+                        hugetlb::CONTROLLER => hugetlb::v1(&dir, &huge_pages),
                         _ => continue,
                     };
-                    let dir = join(mount, &path);
                     fs::create_dir_all(&dir)?;
-                    set(&dir.join(file), value);
+                    set_all(settings);
                 }
             }
         }
@@ -132,6 +147,7 @@ impl Cgroups {
             hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
             root: String::new(),
             pids_of_pod: None,
+            page_sizes: Vec::new(),
         }
     }
 
@@ -169,23 +185,42 @@ impl Cgroups {
         }
     }
 
+    /// These limits, and no limit of the sizes that are not among them.
+    fn unbounded(&self, limits: &[PageLimit]) -> Vec<PageLimit> {
+        let limit = |size: &PageSize| {
+            let known = limits.iter().find(|limit| limit.size == *size);
+            known.copied().unwrap_or(PageLimit {
+                size: *size,
+                bytes: None,
+            })
+        };
+        self.page_sizes.iter().map(limit).collect()
+    }
+
     /// Makes the pod's cgroup and sets its limits.
     pub(crate) fn create(&self, pod: &Pod) -> io::Result<()> {
         let path = self.path(pod);
+        let class = self.class(resources::qos(pod));
+        let best_effort = self.class(Qos::BestEffort);
         let limits = resources::pod_limits(pod);
+        let pages = huge_pages::of_pod(pod, &self.page_sizes);
+        // Classes hold nobody to anything, but the pods in them do. All pods are in one, of which [`Self::share`] speaks.
+        let of_class = match class == self.pods() {
+            true => Vec::new(),
+            false => self.unbounded(&[]),
+        };
         match &*self.hierarchies {
             Hierarchies::V2(mount) => {
                 unified::make(mount, &path)?;
-                for (file, value) in unified::settings(&join(mount, &path), &limits) {
-                    set(&file, value);
-                }
+                set_all(unified::settings(&join(mount, &path), &limits));
+                set_all(hugetlb::v2(&join(mount, &class), &of_class));
+                set_all(hugetlb::v2(&join(mount, &path), &pages));
                 if let Some(most) = self.pids_of_pod {
                     set(&join(mount, &path).join("pids.max"), most);
                 }
-                let class = self.class(Qos::BestEffort);
-                unified::make(mount, &class)?;
+                unified::make(mount, &best_effort)?;
                 let weight = cpu::weight(BEST_EFFORT_SHARES);
-                set(&join(mount, &class).join("cpu.weight"), weight);
+                set(&join(mount, &best_effort).join("cpu.weight"), weight);
             }
             Hierarchies::V1(mounts) => {
                 for (controller, mount) in mounts {
@@ -194,16 +229,22 @@ impl Cgroups {
                     }
                     let dir = join(mount, &path);
                     fs::create_dir_all(&dir)?;
-                    for (file, value) in v1_settings(controller, &dir, &limits) {
-                        set(&file, value);
-                    }
-                    if let Some(most) = self.pids_of_pod.filter(|_| controller == "pids") {
-                        set(&dir.join("pids.max"), most);
-                    }
-                    if controller == "cpu" {
-                        let class = join(mount, &self.class(Qos::BestEffort));
-                        fs::create_dir_all(&class)?;
-                        set(&class.join("cpu.shares"), BEST_EFFORT_SHARES);
+                    set_all(v1_settings(controller, &dir, &limits));
+                    match controller.as_str() {
+                        "pids" => {
+                            let most = self.pids_of_pod.into_iter();
+                            most.for_each(|most| set(&dir.join("pids.max"), most));
+                        }
+                        "cpu" => {
+                            let class = join(mount, &best_effort);
+                            fs::create_dir_all(&class)?;
+                            set(&class.join("cpu.shares"), BEST_EFFORT_SHARES);
+                        }
+                        hugetlb::CONTROLLER => {
+                            set_all(hugetlb::v1(&join(mount, &class), &of_class));
+                            set_all(hugetlb::v1(&dir, &pages));
+                        }
+                        _ => {}
                     }
                 }
             }
@@ -354,6 +395,12 @@ fn is_not_ours(error: &io::Error) -> bool {
             | io::ErrorKind::PermissionDenied
             | io::ErrorKind::ReadOnlyFilesystem
     )
+}
+
+fn set_all(settings: Vec<Setting>) {
+    for (file, value) in settings {
+        set(&file, value);
+    }
 }
 
 fn set(file: &Path, value: impl ToString) {

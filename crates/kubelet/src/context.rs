@@ -113,6 +113,8 @@ impl Context {
     ) -> knarr_cri::v1::LinuxContainerResources {
         let memory = self.machine.memory_bytes;
         let mut given = resources::container(pod, container, memory);
+        let sizes = self.machine.page_sizes();
+        given.hugepage_limits = resources::huge_pages::of_container(pod, container, sizes);
         if let Some(swap) = &self.swap {
             swap.limit(pod, container, memory, &mut given);
         }

@@ -136,7 +136,7 @@ impl DevicePlugins {
             for (resource, count) in limits(container) {
                 let known = state.resources.contains_key(&resource)
                     || state.records.get(uid, &container.name, &resource).is_some();
-                if count > 0 && known && !is_claimed(pod, container, &resource) {
+                if count > 0 && known && !is_claimed(pod, &container.name, &resource) {
                     wants.push(Want {
                         container,
                         ends,
@@ -447,15 +447,13 @@ fn limits(container: &Container) -> Vec<(String, usize)> {
 }
 
 /// Whether a container has a resource by a claim of the scheduler's.
-fn is_claimed(pod: &Pod, container: &Container, resource: &str) -> bool {
+pub(crate) fn is_claimed(pod: &Pod, container: &str, resource: &str) -> bool {
     let status = pod.status.as_ref();
     let extended = status.and_then(|status| status.extended_resource_claim_status.as_ref());
     let mut mappings = extended
         .into_iter()
         .flat_map(|extended| &extended.request_mappings);
-    mappings.any(|mapping| {
-        mapping.container_name == container.name && mapping.resource_name == resource
-    })
+    mappings.any(|mapping| mapping.container_name == container && mapping.resource_name == resource)
 }
 
 /// The containers that have resources, in the order in which they start.

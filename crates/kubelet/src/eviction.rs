@@ -84,7 +84,7 @@ pub(crate) struct Evictions {
     /// How many pods had to go, by what was short.
     counts: Mutex<BTreeMap<&'static str, u64>>,
     /// How many had to make room, by what there was not enough of.
-    preemptions: Mutex<BTreeMap<&'static str, u64>>,
+    preemptions: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Evictions {
@@ -122,13 +122,18 @@ impl Evictions {
     }
 
     /// Counts a pod that had to make room.
-    pub(crate) fn count_preemption(&self, resource: &'static str) {
-        *self.preemptions.lock().entry(resource).or_default() += 1;
+    pub(crate) fn count_preemption(&self, resource: &str) {
+        let mut all = self.preemptions.lock();
+        *all.entry(resource.to_owned()).or_default() += 1;
     }
 
     /// How many pods had to go by signal, and how many had to make room by resource.
-    pub(crate) fn counts(&self) -> [BTreeMap<&'static str, u64>; 2] {
-        [self.counts.lock().clone(), self.preemptions.lock().clone()]
+    pub(crate) fn counts(&self) -> [BTreeMap<String, u64>; 2] {
+        let evictions = self.counts.lock();
+        let evictions = evictions
+            .iter()
+            .map(|(name, count)| ((*name).to_owned(), *count));
+        [evictions.collect(), self.preemptions.lock().clone()]
     }
 
     /// What the node is short of.

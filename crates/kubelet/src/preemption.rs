@@ -18,10 +18,10 @@ const MESSAGE: &str = "Preempted in order to admit critical pod";
 /// Reason of a critical pod for which there is no room, whoever goes.
 const UNEXPECTED: &str = "UnexpectedAdmissionError";
 
-/// How much there is too little of a resource: thousandths of a CPU, bytes of memory, or pods.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How much there is too little of a resource: thousandths of a CPU, bytes of memory, devices, or pods.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Lack {
-    pub resource: &'static str,
+    pub resource: String,
     pub amount: i64,
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn make_room(ctx: &Context, pod: &Pod, rejection: Rejection) -> Resul
             ctx.events.pod(&other, WARNING, PREEMPTING, MESSAGE);
             let first = rejection.lacks.first();
             ctx.evictions
-                .count_preemption(first.map_or("", |lack| lack.resource));
+                .count_preemption(first.map_or("", |lack| &lack.resource));
         }
     }
     Ok(())
@@ -134,7 +134,7 @@ fn nearest(mut pods: Vec<Arc<Pod>>, mut lacks: Vec<Lack>) -> Result<Vec<Arc<Pod>
 /// How much of each lack would be left, as shares of it, squared.
 fn distance(lacks: &[Lack], pod: &Pod) -> f64 {
     let of = |lack: &Lack| {
-        let left = lack.amount.saturating_sub(request(pod, lack.resource));
+        let left = lack.amount.saturating_sub(request(pod, &lack.resource));
         (left.max(0) as f64 / lack.amount as f64).powi(2)
     };
     lacks.iter().map(of).sum()
@@ -143,9 +143,12 @@ fn distance(lacks: &[Lack], pod: &Pod) -> f64 {
 /// What is lacking when these have gone.
 fn without(lacks: &[Lack], pods: &[Arc<Pod>]) -> Vec<Lack> {
     let left = lacks.iter().map(|lack| {
-        let freed = pods.iter().map(|pod| request(pod, lack.resource));
+        let freed = pods.iter().map(|pod| request(pod, &lack.resource));
         let amount = freed.fold(lack.amount, i64::saturating_sub);
-        Lack { amount, ..*lack }
+        Lack {
+            amount,
+            ..lack.clone()
+        }
     });
     left.filter(|lack| lack.amount > 0).collect()
 }
@@ -187,8 +190,11 @@ mod tests {
         Arc::new(pod)
     }
 
-    fn lack(resource: &'static str, amount: i64) -> Lack {
-        Lack { resource, amount }
+    fn lack(resource: &str, amount: i64) -> Lack {
+        Lack {
+            resource: resource.to_owned(),
+            amount,
+        }
     }
 
     #[test]

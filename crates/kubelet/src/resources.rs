@@ -12,7 +12,9 @@ use knarr_cri::v1::LinuxContainerResources;
 use knarr_meta::quantity::{Format, Quantity};
 use serde::{Deserialize, Serialize};
 
+pub(crate) mod huge_pages;
 pub(crate) mod totals;
+pub(crate) mod units;
 
 use totals::{Overhead, Totals};
 

@@ -32,6 +32,9 @@ pub fn host() -> &'static Hierarchies {
     FOUND.get_or_init(|| parse(&fs::read_to_string("/proc/self/mountinfo").unwrap_or_default()))
 }
 
+/// Limits huge pages.
+const HUGETLB: &str = "hugetlb";
+
 const CONTROLLERS: &[&str] = &[
     "cpu",
     "cpuacct",
@@ -41,7 +44,7 @@ const CONTROLLERS: &[&str] = &[
     "blkio",
     "memory",
     "pids",
-    "hugetlb",
+    HUGETLB,
     "net_cls",
     "net_prio",
     "perf_event",
@@ -219,6 +222,10 @@ impl Hierarchies {
             let Some(directory) = self.directory(controller, cgroup) else {
                 continue;
             };
+            // Not every group has it, and not every kernel this size of pages: nothing to use too much of then.
+            if controller == HUGETLB && !directory.join(&file).exists() {
+                continue;
+            }
             fs::write(directory.join(&file), &value).map_err(|error| {
                 io::Error::new(error.kind(), format!("write {value} to {file}: {error}"))
             })?;
@@ -245,6 +252,7 @@ fn legacy_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
         resources.memory_limit_in_bytes,
     );
     push_cpuset(&mut settings, resources);
+    push_huge_pages(&mut settings, resources, "limit_in_bytes");
     settings
 }
 
@@ -278,6 +286,7 @@ fn unified_settings(resources: &LinuxContainerResources) -> Vec<Setting> {
         settings.push(("memory", "memory.max".to_owned(), limit));
     }
     push_cpuset(&mut settings, resources);
+    push_huge_pages(&mut settings, resources, "max");
     for (file, value) in &resources.unified {
         if !file.contains('/') {
             settings.push(("", file.clone(), value.clone()));
@@ -293,6 +302,15 @@ fn push_cpuset(settings: &mut Vec<Setting>, resources: &LinuxContainerResources)
     ] {
         if !value.is_empty() {
             settings.push(("cpuset", file.to_owned(), value.clone()));
+        }
+    }
+}
+
+fn push_huge_pages(settings: &mut Vec<Setting>, resources: &LinuxContainerResources, file: &str) {
+    for limit in &resources.hugepage_limits {
+        let file = format!("hugetlb.{}.{file}", limit.page_size);
+        if !file.contains('/') {
+            settings.push((HUGETLB, file, limit.limit.to_string()));
         }
     }
 }

@@ -3,12 +3,12 @@ use serde_json::{Value, json};
 use super::*;
 use crate::testing::object;
 
-const ROOM: Room = Room {
-    cpu_milli: 1_000,
-    memory_bytes: 1 << 30,
-    storage_bytes: 1 << 30,
-    pods: 10,
-};
+fn room() -> Room {
+    Room {
+        units: Units::from([(CPU, 1_000), (MEMORY, 1 << 30)]),
+        pods: 10,
+    }
+}
 
 fn pod(uid: &str, cpu: &str, more: Value) -> Arc<Pod> {
     let mut pod = json!({
@@ -35,7 +35,7 @@ impl Bench {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         Self {
-            all: Allocations::new(dir.path().to_owned(), ROOM),
+            all: Allocations::new(dir.path().to_owned(), room()),
             bell: Arc::default(),
             dir,
         }
@@ -43,7 +43,7 @@ impl Bench {
 
     /// As after a start of the kubelet.
     fn restart(&mut self) {
-        self.all = Allocations::new(self.dir.path().to_owned(), ROOM);
+        self.all = Allocations::new(self.dir.path().to_owned(), room());
     }
 
     fn admit(&self, pod: &Arc<Pod>) {

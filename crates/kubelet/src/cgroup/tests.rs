@@ -16,10 +16,17 @@ cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
     assert!(matches!(unified, Hierarchies::V2(mount) if mount == Path::new("/sys/fs/cgroup")));
 }
 
+fn sizes() -> Vec<PageSize> {
+    ["hugepages-2048kB", "hugepages-1048576kB"]
+        .map(|name| PageSize::of_directory(name).unwrap())
+        .into()
+}
+
 #[test]
 fn paths_go_by_class() {
     let cgroups = Cgroups {
         pids_of_pod: None,
+        page_sizes: sizes(),
         hierarchies: Arc::new(Hierarchies::V1(Vec::new())),
         root: "/knarr".into(),
     };
@@ -40,6 +47,7 @@ fn paths_go_by_class() {
 fn of(hierarchies: Hierarchies) -> Cgroups {
     Cgroups {
         pids_of_pod: None,
+        page_sizes: sizes(),
         hierarchies: Arc::new(hierarchies),
         root: "/knarr".into(),
     }
@@ -49,7 +57,7 @@ fn of(hierarchies: Hierarchies) -> Cgroups {
 fn all_pods_are_held_to_their_share_and_let_go_of_again() {
     let dir = tempfile::tempdir().unwrap();
     let mount = |name: &str| dir.path().join(name);
-    let v1 = ["cpu", "memory", "pids"].map(|name| (name.to_owned(), mount(name)));
+    let v1 = ["cpu", "memory", "pids", "hugetlb"].map(|name| (name.to_owned(), mount(name)));
     std::fs::create_dir(mount("v2")).unwrap();
     let read = |path: &str| std::fs::read_to_string(mount(path)).ok();
     let [held_weight, free_weight] = [1_536, 1_024].map(|shares| cpu::weight(shares).to_string());
@@ -57,6 +65,10 @@ fn all_pods_are_held_to_their_share_and_let_go_of_again() {
         cpu_milli: Some(1_500),
         memory_bytes: Some(1 << 30),
         pids: Some(1_000),
+        huge_pages: vec![PageLimit {
+            size: sizes()[0],
+            bytes: Some(4 << 20),
+        }],
     };
     for (groups, files) in [
         (
@@ -69,6 +81,16 @@ fn all_pods_are_held_to_their_share_and_let_go_of_again() {
                     "-1",
                 ),
                 ("pids/knarr/kubepods/pids.max", "1000", "max"),
+                (
+                    "hugetlb/knarr/kubepods/hugetlb.2MB.limit_in_bytes",
+                    "4194304",
+                    "4611686018427387904",
+                ),
+                (
+                    "hugetlb/knarr/kubepods/hugetlb.1GB.rsvd.limit_in_bytes",
+                    "4611686018427387904",
+                    "4611686018427387904",
+                ),
             ],
         ),
         (
@@ -77,6 +99,8 @@ fn all_pods_are_held_to_their_share_and_let_go_of_again() {
                 ("v2/knarr/kubepods/cpu.weight", &held_weight, &free_weight),
                 ("v2/knarr/kubepods/memory.max", "1073741824", "max"),
                 ("v2/knarr/kubepods/pids.max", "1000", "max"),
+                ("v2/knarr/kubepods/hugetlb.2MB.rsvd.max", "4194304", "max"),
+                ("v2/knarr/kubepods/hugetlb.1GB.max", "max", "max"),
             ],
         ),
     ] {
@@ -104,4 +128,41 @@ fn a_pods_threads_are_limited() {
     assert!(!file.exists());
     groups.with_pids_of_pod(100).create(&pod).unwrap();
     assert_eq!(std::fs::read_to_string(file).unwrap(), "100");
+}
+
+#[test]
+fn a_pod_has_the_huge_pages_that_it_asks_for_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let amounts = serde_json::json!({ "hugepages-2Mi": "4Mi", "memory": "1Mi" });
+    let resources = serde_json::json!({ "requests": amounts, "limits": amounts });
+    let container = serde_json::json!({ "name": "a", "resources": resources });
+    let pod = crate::testing::pod(serde_json::json!({ "containers": [container] }));
+    let (v1, v2) = (dir.path().join("v1"), dir.path().join("v2"));
+    std::fs::create_dir(&v2).unwrap();
+    let legacy = vec![("hugetlb".to_owned(), v1.clone())];
+    let unbounded = (1_i64 << 62).to_string();
+    for (groups, mount, file, any) in [
+        (
+            of(Hierarchies::V1(legacy)),
+            v1,
+            "limit_in_bytes",
+            unbounded.as_str(),
+        ),
+        (of(Hierarchies::V2(v2.clone())), v2, "max", "max"),
+    ] {
+        groups.create(&pod).unwrap();
+        let class = mount.join("knarr/kubepods/burstable");
+        for (group, small, large) in [
+            (class.join("podu1"), "4194304", "0"),
+            (class.clone(), any, any),
+        ] {
+            for (size, wanted) in [("2MB", small), ("1GB", large)] {
+                for kind in ["", "rsvd."] {
+                    let file = group.join(format!("hugetlb.{size}.{kind}{file}"));
+                    let written = std::fs::read_to_string(&file).unwrap();
+                    assert_eq!(written, wanted, "{}", file.display());
+                }
+            }
+        }
+    }
 }

@@ -283,6 +283,6 @@ fn claims_stand_for_devices_of_plugins() {
     }});
     p.status = Some(object(status));
     let container = &p.spec.as_ref().unwrap().containers[0];
-    assert!(is_claimed(&p, container, RESOURCE));
-    assert!(!is_claimed(&p, container, "vendor.com/nic"));
+    assert!(is_claimed(&p, &container.name, RESOURCE));
+    assert!(!is_claimed(&p, &container.name, "vendor.com/nic"));
 }

@@ -5,7 +5,15 @@ use std::{fs, path::Path};
 use k8s_openapi::api::core::v1::{NodeSwapStatus, NodeSystemInfo};
 
 use crate::{
-    cgroup, config::Config, configuration::Reserved, eviction::Thresholds, stats,
+    cgroup,
+    config::Config,
+    configuration::Reserved,
+    eviction::Thresholds,
+    resources::{
+        huge_pages::{self, HUGE_PAGES_DIRECTORY, PageLimit, PageSize},
+        units::{CPU, HUGE_PAGES, MEMORY, STORAGE, Units},
+    },
+    stats,
     worker::admission::Room,
 };
 
@@ -18,8 +26,8 @@ pub(crate) struct Machine {
     pub cpu_milli: i64,
     pub memory_bytes: i64,
     pub storage_bytes: i64,
-    /// Page size as the API spells it (`2Mi`) and bytes that are set aside.
-    pub huge_pages: Vec<(String, i64)>,
+    /// Bytes that are set aside, by the size of the pages.
+    pub huge_pages: Vec<(PageSize, i64)>,
     pub info: NodeSystemInfo,
 }
 
@@ -39,7 +47,7 @@ impl Machine {
             cpu_milli: i64::try_from(cpus).unwrap_or(1) * 1_000,
             memory_bytes: memory(&read("/proc/meminfo")),
             storage_bytes: storage(data_dir),
-            huge_pages: huge_pages(Path::new("/sys/kernel/mm/hugepages")),
+            huge_pages: set_aside(Path::new(HUGE_PAGES_DIRECTORY)),
             info: NodeSystemInfo {
                 architecture: architecture().to_owned(),
                 boot_id: read("/proc/sys/kernel/random/boot_id"),
@@ -71,12 +79,29 @@ impl Machine {
     pub(crate) fn room(&self, config: &Config) -> Room {
         let kept = self.kept(config);
         let cpus = usize::try_from(self.cpu_milli / 1_000).unwrap_or(1);
+        let huge: i64 = self.huge_pages.iter().map(|(_, bytes)| bytes).sum();
+        let left = |capacity: i64, kept: i64| capacity.saturating_sub(kept).max(0);
+        let mut units = Units::from([
+            (CPU, left(self.cpu_milli, kept.cpu_milli)),
+            // What is set aside for huge pages is no memory for anything else.
+            (
+                MEMORY,
+                left(self.memory_bytes, kept.memory_bytes.saturating_add(huge)),
+            ),
+            (STORAGE, left(self.storage_bytes, kept.storage_bytes)),
+        ]);
+        for (size, bytes) in &self.huge_pages {
+            units.set(&format!("{HUGE_PAGES}{}", size.in_resources()), *bytes);
+        }
         Room {
-            cpu_milli: self.cpu_milli.saturating_sub(kept.cpu_milli).max(0),
-            memory_bytes: self.memory_bytes.saturating_sub(kept.memory_bytes).max(0),
-            storage_bytes: self.storage_bytes.saturating_sub(kept.storage_bytes).max(0),
+            units,
             pods: config.max_pods(cpus),
         }
+    }
+
+    /// The sizes of huge pages that its kernel has.
+    pub(crate) fn page_sizes(&self) -> impl Iterator<Item = PageSize> {
+        self.huge_pages.iter().map(|(size, _)| *size)
     }
 
     /// What all pods may have together. What must only be left is theirs to use: whoever does so for long is evicted.
@@ -93,7 +118,22 @@ impl Machine {
             cpu_milli: most(self.cpu_milli, reserved.cpu_milli),
             memory_bytes: most(self.memory_bytes, reserved.memory_bytes),
             pids: pids.and_then(|all| most(all, reserved.pids)),
+            huge_pages: match settings.enforces_pods() {
+                true => self.page_limits(),
+                false => Vec::new(),
+            },
         }
+    }
+
+    /// Of the sizes of which some pages are set aside: all of these, and none that are added later.
+    fn page_limits(&self) -> Vec<PageLimit> {
+        let set_aside = self.huge_pages.iter().filter(|(_, bytes)| *bytes > 0);
+        set_aside
+            .map(|(size, bytes)| PageLimit {
+                size: *size,
+                bytes: Some(*bytes),
+            })
+            .collect()
     }
 
     /// What pods do not get: what is reserved, and what must be left so that none of them is evicted for what was promised.
@@ -136,27 +176,13 @@ fn storage(dir: &Path) -> i64 {
     i64::try_from(stat.blocks() * stat.fragment_size()).unwrap_or(i64::MAX)
 }
 
-fn huge_pages(dir: &Path) -> Vec<(String, i64)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        let size = name
-            .strip_prefix("hugepages-")
-            .and_then(|s| s.strip_suffix("kB"));
-        let Some(kib) = size.and_then(|s| s.parse::<i64>().ok()) else {
-            continue;
-        };
-        let count = fs::read_to_string(entry.path().join("nr_hugepages")).unwrap_or_default();
-        let count: i64 = count.trim().parse().unwrap_or(0);
-        let text = match kib {
-            k if k % (1 << 20) == 0 => format!("{}Gi", k >> 20),
-            k if k % (1 << 10) == 0 => format!("{}Mi", k >> 10),
-            k => format!("{k}Ki"),
-        };
-        found.push((text, count * kib * 1_024));
-    }
-    found.sort();
-    found
+fn set_aside(dir: &Path) -> Vec<(PageSize, i64)> {
+    let of = |size: PageSize| {
+        let count = fs::read_to_string(dir.join(size.in_kernel()).join("nr_hugepages"));
+        let count: i64 = count.unwrap_or_default().trim().parse().unwrap_or(0);
+        (size, count.saturating_mul(size.bytes()))
+    };
+    huge_pages::sizes(dir).into_iter().map(of).collect()
 }
 
 pub(super) fn os_image(os_release: &str) -> String {

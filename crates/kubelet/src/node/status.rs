@@ -15,12 +15,15 @@ use knarr_meta::quantity::{self, Format};
 use serde_json::Value;
 
 use super::Machine;
-use crate::{config::Config, context::Shared, eviction::Pressure};
+use crate::{
+    config::Config,
+    context::Shared,
+    eviction::Pressure,
+    resources::units::{CPU, HUGE_PAGES, MEMORY, STORAGE},
+};
 
 /// Names reported of one image.
 const MAX_IMAGE_NAMES: usize = 5;
-/// How names of resources begin whose amounts are of huge pages of one size.
-const HUGE_PAGES: &str = "hugepages-";
 
 /// What this kubelet can do that the control plane has to know of a node, in order: of what upstream's declares by default all.
 const DECLARED: [&str; 4] = [
@@ -152,18 +155,15 @@ pub(super) fn patch(old: &Value, mut new: Value) -> Value {
 
 /// What of the capacity is there for pods: not what is reserved, what must be left, and what is set aside for huge pages.
 fn allocatable(mut amounts: Amounts, machine: &Machine, config: &Config) -> Amounts {
-    let room = machine.room(config);
-    let huge: i64 = machine.huge_pages.iter().map(|(_, bytes)| bytes).sum();
-    let cpu = match room.cpu_milli % 1_000 {
-        0 => (room.cpu_milli / 1_000).to_string(),
-        _ => format!("{}m", room.cpu_milli),
+    let room = machine.room(config).units;
+    let cpu = match room.get(CPU) {
+        whole if whole % 1_000 == 0 => (whole / 1_000).to_string(),
+        milli => format!("{milli}m"),
     };
-    let bytes = |bytes: i64| format!("{}Ki", bytes.max(0) / 1_024);
-    let storage = machine.storage_bytes - machine.kept(config).storage_bytes;
     for (name, amount) in [
-        ("cpu", cpu),
-        ("memory", bytes(room.memory_bytes - huge)),
-        ("ephemeral-storage", storage_amount(storage)),
+        (CPU, cpu),
+        (MEMORY, format!("{}Ki", room.get(MEMORY) / 1_024)),
+        (STORAGE, storage_amount(room.get(STORAGE))),
     ] {
         amounts.insert(name.to_owned(), Quantity(amount));
     }
@@ -192,7 +192,8 @@ fn amounts(machine: &Machine, pods: usize) -> Amounts {
         ("pods".to_owned(), Quantity(pods.to_string())),
     ]);
     for (size, bytes) in &machine.huge_pages {
-        amounts.insert(format!("{HUGE_PAGES}{size}"), Quantity(bytes.to_string()));
+        let name = format!("{HUGE_PAGES}{}", size.in_resources());
+        amounts.insert(name, Quantity(bytes.to_string()));
     }
     amounts
 }

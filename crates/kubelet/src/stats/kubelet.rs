@@ -49,12 +49,16 @@ pub(crate) fn kubelet(ctx: &Shared) -> String {
             "kubelet_image_garbage_collected_total",
             "[BETA] Total number of images garbage collected by the kubelet, whether through disk usage or image age.",
             "reason",
-            ctx.garbage.removed().into_iter().collect(),
+            ctx.garbage
+                .removed()
+                .into_iter()
+                .map(|(reason, count)| (reason.to_owned(), count))
+                .collect(),
         ),
     ] {
         text.family(name, help, Type::Counter);
         for (value, count) in counts {
-            text.sample(name, &[(label, value)], count as f64, 0);
+            text.sample(name, &[(label, value.as_str())], count as f64, 0);
         }
     }
     text.finish()

@@ -1,16 +1,20 @@
 //! Whether a pod may run here at all. The scheduler has asked before, but not for pods that were bound by hand, and
 //! not with the node's own knowledge.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Pod, PodSpec};
 use knarr_meta::{host_ports::HostPort, node_selector::RequiredNodes, taints};
 
 use crate::{
     context::Context,
+    devices,
     eviction::{EVICTED, is_critical},
     preemption::Lack,
-    resources,
+    resources::{
+        totals::{self, Overhead},
+        units::{self, CPU, MEMORY, STORAGE, Units},
+    },
 };
 
 mod features;
@@ -18,26 +22,9 @@ mod features;
 /// What one running pod takes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Share {
-    pub cpu_milli: i64,
-    pub memory_bytes: i64,
-    pub storage_bytes: i64,
+    pub units: Units,
     pub ports: Vec<HostPort>,
 }
-
-impl Share {
-    /// Of both together; ports do not add up.
-    fn beside(self, other: &Self) -> Self {
-        Self {
-            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
-            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
-            storage_bytes: self.storage_bytes.saturating_add(other.storage_bytes),
-            ports: Vec::new(),
-        }
-    }
-}
-
-/// What containers write and log on the node's disk.
-const STORAGE: &str = "ephemeral-storage";
 
 /// Shares by pod uid.
 pub(crate) type Admitted = HashMap<String, Share>;
@@ -79,12 +66,26 @@ impl Rejection {
 }
 
 /// What the node offers.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Room {
-    pub cpu_milli: i64,
-    pub memory_bytes: i64,
-    pub storage_bytes: i64,
+    pub units: Units,
     pub pods: usize,
+}
+
+impl Room {
+    /// With what others have added to the node. Resources of device plugins are not among it: who asks for too much of them is told so
+    /// when devices are chosen.
+    fn with_extended(&self, node: Option<&Node>, of_plugins: impl Fn(&str) -> bool) -> Self {
+        let mut room = self.clone();
+        let status = node.and_then(|node| node.status.as_ref());
+        let added = totals::read(status.and_then(|status| status.allocatable.as_ref()));
+        for (name, amount) in added {
+            if units::is_extended(&name) && !of_plugins(&name) {
+                room.units.set(&name, amount.value());
+            }
+        }
+        room
+    }
 }
 
 /// Lets the pod in and books its share, or says why not. A pod that is in stays in.
@@ -100,7 +101,10 @@ pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), 
                 return Err(Rejection::new(EVICTED, why));
             }
             let node = ctx.node.get("", &ctx.config.node_name);
-            check(pod, node.as_deref(), admitted, ctx.allocations.room())?;
+            let devices = ctx.devices.capacity();
+            let room = ctx.allocations.room();
+            let room = room.with_extended(node.as_deref(), |name| devices.contains_key(name));
+            check(pod, node.as_deref(), admitted, &room)?;
             if let Some(node) = node.filter(|_| !is_static) {
                 tolerates(pod, &node)?;
             }
@@ -112,17 +116,51 @@ pub(crate) fn admit(ctx: &Context, pod: &Arc<Pod>, running: bool) -> Result<(), 
 /// What a pod takes that has what it asks for.
 pub(crate) fn share(pod: &Pod) -> Share {
     Share {
-        cpu_milli: resources::pod_request_milli(pod, "cpu"),
-        memory_bytes: resources::pod_request_milli(pod, "memory") / 1_000,
-        storage_bytes: resources::pod_request_milli(pod, STORAGE) / 1_000,
+        units: Units::of(&totals::requests(&without_claimed(pod), Overhead::Counts)),
         ports: pod.spec.as_ref().map(HostPort::of).unwrap_or_default(),
     }
 }
 
-fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Result<(), Rejection> {
-    let own = share(pod);
-    let used = admitted.values().fold(Share::default(), Share::beside);
-    let short = short_of(&own, admitted.len(), &used, room);
+/// Without what its containers have by claims of the scheduler's, which is nothing that the node counts.
+fn without_claimed(pod: &Pod) -> Cow<'_, Pod> {
+    let status = pod.status.as_ref();
+    if status.is_none_or(|status| status.extended_resource_claim_status.is_none()) {
+        return Cow::Borrowed(pod);
+    }
+    let mut left = pod.clone();
+    let containers = left.spec.iter_mut().flat_map(|spec| {
+        let init = spec.init_containers.iter_mut().flatten();
+        init.chain(&mut spec.containers)
+    });
+    for container in containers {
+        let Some(resources) = &mut container.resources else {
+            continue;
+        };
+        for list in [&mut resources.requests, &mut resources.limits] {
+            let amounts = list.iter_mut();
+            amounts.for_each(|amounts| {
+                amounts.retain(|name, _| !devices::is_claimed(pod, &container.name, name));
+            });
+        }
+    }
+    Cow::Owned(left)
+}
+
+fn check(
+    pod: &Pod,
+    node: Option<&Node>,
+    admitted: &Admitted,
+    room: &Room,
+) -> Result<(), Rejection> {
+    let mut own = share(pod);
+    // What no node has is of the cluster as a whole.
+    own.units
+        .retain(|name| !units::is_extended(name) || room.units.names(name));
+    let mut used = Units::default();
+    for share in admitted.values() {
+        used.add(&share.units);
+    }
+    let short = short_of(&own.units, admitted.len(), &used, room);
     // Others may have to go for a critical pod, but only if nothing else is in its way.
     let short = match short {
         Err(rejection) if !is_critical(pod) => return Err(rejection),
@@ -142,69 +180,57 @@ fn check(pod: &Pod, node: Option<&Node>, admitted: &Admitted, room: Room) -> Res
 }
 
 /// Whether there is room for one more beside so many pods and what they take.
-fn short_of(own: &Share, pods: usize, used: &Share, room: Room) -> Result<(), Rejection> {
+fn short_of(own: &Units, pods: usize, used: &Units, room: &Room) -> Result<(), Rejection> {
     let count = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
-    let mut lacks = Vec::new();
-    let mut lack = |resource, asked: i64, used: i64, capacity: i64| {
+    let one_more = Lack::of("pods", 1, count(pods), count(room.pods));
+    // In upstream's order: it tells of the first.
+    let named = [CPU, MEMORY, STORAGE];
+    let others = own.iter().map(|(name, _)| name.as_str());
+    let names = named
+        .into_iter()
+        .chain(others.filter(|name| !named.contains(name)));
+    let of = |name| Lack::of(name, own.get(name), used.get(name), room.units.get(name));
+    let all = std::iter::once(one_more).chain(names.map(of));
+    let (lacks, told): (Vec<Lack>, Vec<String>) = all.flatten().unzip();
+    match (lacks.first(), told.into_iter().next()) {
+        (Some(first), Some(why)) => {
+            let reason = format!("OutOf{}", first.resource);
+            Err(Rejection {
+                lacks,
+                ..Rejection::new(&reason, why)
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Upstream's words for that there is not enough CPU or memory beside what is used.
+pub(crate) fn shortage(own: &Share, used: &Units, room: &Room) -> Option<String> {
+    let of = |name| {
+        Lack::of(
+            name,
+            own.units.get(name),
+            used.get(name),
+            room.units.get(name),
+        )
+    };
+    let (_, why) = [CPU, MEMORY].into_iter().find_map(of)?;
+    Some(why)
+}
+
+impl Lack {
+    /// With upstream's words for it; `None` where there is enough, or nothing is asked for.
+    fn of(resource: &str, asked: i64, used: i64, capacity: i64) -> Option<(Self, String)> {
         let amount = used.saturating_add(asked).saturating_sub(capacity);
-        if asked > 0 && amount > 0 {
-            lacks.push(Lack { resource, amount });
-        }
-    };
-    lack("pods", 1, count(pods), count(room.pods));
-    lack("cpu", own.cpu_milli, used.cpu_milli, room.cpu_milli);
-    lack(
-        "memory",
-        own.memory_bytes,
-        used.memory_bytes,
-        room.memory_bytes,
-    );
-    let (asked, taken, have) = (own.storage_bytes, used.storage_bytes, room.storage_bytes);
-    lack(STORAGE, asked, taken, have);
-    // Upstream tells of the first that it looks at.
-    let first = match lacks.first() {
-        None => None,
-        Some(lack) if lack.resource == "pods" => {
-            Some(insufficient("pods", 1, count(pods), count(room.pods)))
-        }
-        Some(lack) if lack.resource == STORAGE => Some(insufficient(STORAGE, asked, taken, have)),
-        Some(_) => shortage(own, (used.cpu_milli, used.memory_bytes), room),
-    };
-    match first {
-        None => Ok(()),
-        Some((resource, why)) => Err(Rejection {
-            lacks,
-            ..Rejection::new(&format!("OutOf{resource}"), why)
-        }),
+        let lack = Self {
+            resource: resource.to_owned(),
+            amount,
+        };
+        let why = format!(
+            "Node didn't have enough resource: {resource}, requested: {asked}, used: {used}, capacity: {capacity}"
+        );
+        (asked > 0 && amount > 0).then_some((lack, why))
     }
-}
-
-/// A resource of which there is not enough beside what is used (thousandths of a CPU, bytes), and upstream's words for it.
-pub(crate) fn shortage(
-    own: &Share,
-    (cpu, memory): (i64, i64),
-    room: Room,
-) -> Option<(&'static str, String)> {
-    if own.cpu_milli > 0 && cpu.saturating_add(own.cpu_milli) > room.cpu_milli {
-        return Some(insufficient("cpu", own.cpu_milli, cpu, room.cpu_milli));
-    }
-    if own.memory_bytes > 0 && memory.saturating_add(own.memory_bytes) > room.memory_bytes {
-        let (asked, have) = (own.memory_bytes, room.memory_bytes);
-        return Some(insufficient("memory", asked, memory, have));
-    }
-    None
-}
-
-fn insufficient(
-    resource: &'static str,
-    asked: i64,
-    used: i64,
-    capacity: i64,
-) -> (&'static str, String) {
-    let why = format!(
-        "Node didn't have enough resource: {resource}, requested: {asked}, used: {used}, capacity: {capacity}"
-    );
-    (resource, why)
 }
 
 /// Whether the pod's rules and the node's let them be together.

@@ -1,6 +1,6 @@
 use std::path::{Path, PathBuf};
 
-use knarr_cri::v1::LinuxContainerResources;
+use knarr_cri::v1::{HugepageLimit, LinuxContainerResources};
 
 use super::{Hierarchies, legacy_settings, parse, unified_settings};
 
@@ -59,6 +59,10 @@ fn updates_touch_only_what_is_set() {
     let resources = LinuxContainerResources {
         cpu_quota: 50_000,
         memory_limit_in_bytes: 1 << 20,
+        hugepage_limits: vec![HugepageLimit {
+            page_size: "2MB".to_owned(),
+            limit: 4 << 20,
+        }],
         ..Default::default()
     };
     let legacy: Vec<String> = legacy_settings(&resources)
@@ -67,11 +71,44 @@ fn updates_touch_only_what_is_set() {
         .collect();
     assert_eq!(
         legacy,
-        ["cpu.cfs_quota_us=50000", "memory.limit_in_bytes=1048576"]
+        [
+            "cpu.cfs_quota_us=50000",
+            "memory.limit_in_bytes=1048576",
+            "hugetlb.2MB.limit_in_bytes=4194304"
+        ]
     );
     let unified: Vec<String> = unified_settings(&resources)
         .into_iter()
         .map(|(_, file, value)| format!("{file}={value}"))
         .collect();
-    assert_eq!(unified, ["cpu.max=50000 100000", "memory.max=1048576"]);
+    assert_eq!(
+        unified,
+        [
+            "cpu.max=50000 100000",
+            "memory.max=1048576",
+            "hugetlb.2MB.max=4194304"
+        ]
+    );
+}
+
+#[test]
+fn huge_pages_are_limited_where_groups_know_of_them() {
+    let mount = tempfile::tempdir().unwrap();
+    let group = mount.path().join("a");
+    std::fs::create_dir(&group).unwrap();
+    let host = Hierarchies::Unified(mount.path().to_path_buf());
+    let resources = LinuxContainerResources {
+        hugepage_limits: ["2MB", "1GB"]
+            .map(|size| HugepageLimit {
+                page_size: size.to_owned(),
+                limit: 0,
+            })
+            .into(),
+        ..Default::default()
+    };
+    std::fs::write(group.join("hugetlb.2MB.max"), "max").unwrap();
+    host.update(Path::new("/a"), &resources).unwrap();
+    let written = std::fs::read_to_string(group.join("hugetlb.2MB.max"));
+    assert_eq!(written.unwrap(), "0");
+    assert!(!group.join("hugetlb.1GB.max").exists());
 }

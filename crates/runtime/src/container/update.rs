@@ -68,6 +68,9 @@ fn merged(
         }
     }
     now.unified.extend(asked.unified);
+    if !asked.hugepage_limits.is_empty() {
+        now.hugepage_limits = asked.hugepage_limits;
+    }
     now
 }
 

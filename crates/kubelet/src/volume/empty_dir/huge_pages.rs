@@ -7,11 +7,10 @@ use k8s_openapi::{
     apimachinery::pkg::api::resource::Quantity,
 };
 
-use crate::resources;
+use crate::resources::{self, units::HUGE_PAGES};
 
-/// Before the size of both the medium and the resource: `HugePages-2Mi`, `hugepages-2Mi`.
+/// Before the size of the medium, as [`HUGE_PAGES`] is of the resource: `HugePages-2Mi`, `hugepages-2Mi`.
 const MEDIUM: &str = "HugePages";
-const RESOURCE: &str = "hugepages-";
 
 /// In bytes; `None` for a medium that is no huge pages. Errors are in upstream's words.
 pub(super) fn page_size(medium: &str, pod: &Pod) -> io::Result<Option<i64>> {
@@ -56,7 +55,7 @@ fn requested(pod: &Pod) -> impl Iterator<Item = &str> {
 
 fn sizes(of: &ResourceRequirements) -> impl Iterator<Item = &str> {
     let requests = of.requests.iter().flatten();
-    requests.filter_map(|(name, _)| name.strip_prefix(RESOURCE))
+    requests.filter_map(|(name, _)| name.strip_prefix(HUGE_PAGES))
 }
 
 fn bytes(size: &str) -> io::Result<i64> {

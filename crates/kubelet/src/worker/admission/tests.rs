@@ -5,12 +5,19 @@ use serde_json::{Value, json};
 
 use super::*;
 
-const ROOM: Room = Room {
-    cpu_milli: 2_000,
-    memory_bytes: 1 << 30,
-    storage_bytes: 1 << 30,
-    pods: 3,
-};
+const OF_A_PLUGIN: &str = "example.com/plugged";
+
+fn room() -> Room {
+    Room {
+        units: Units::from([
+            (CPU, 2_000),
+            (MEMORY, 1 << 30),
+            (STORAGE, 1 << 30),
+            ("hugepages-2Mi", 8 << 20),
+        ]),
+        pods: 3,
+    }
+}
 
 fn pod(spec: Value) -> Pod {
     serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": spec})).expect("a pod")
@@ -41,7 +48,8 @@ fn with(others: &[Pod]) -> Admitted {
 
 /// Reason and message of a rejection.
 fn refused(pod: &Pod, node: &Node, admitted: &Admitted) -> Option<(String, String)> {
-    let result = check(pod, Some(node), admitted, ROOM).and_then(|()| tolerates(pod, node));
+    let room = room().with_extended(Some(node), |name| name == OF_A_PLUGIN);
+    let result = check(pod, Some(node), admitted, &room).and_then(|()| tolerates(pod, node));
     result.err().map(|r| (r.reason, r.message))
 }
 
@@ -159,4 +167,66 @@ fn what_is_asked_for_must_be_there() {
         reason(&pod(containers(json!({}))), &full).as_deref(),
         Some("OutOfpods")
     );
+}
+
+fn asking(amounts: Value) -> Pod {
+    pod(containers(
+        json!({"resources": {"requests": amounts, "limits": amounts}}),
+    ))
+}
+
+/// Of a node to which somebody has added resources.
+#[test]
+fn all_resources_of_the_node_count_and_those_of_no_node_do_not() {
+    let mut node = node(json!([]));
+    let added = json!({"example.com/foo": "3", OF_A_PLUGIN: "0", "hugepages-1Gi": "4Gi"});
+    node.status = Some(serde_json::from_value(json!({"allocatable": added})).expect("a status"));
+    let others = with(&[asking(
+        json!({"example.com/foo": "2", "hugepages-2Mi": "4Mi"}),
+    )]);
+    for (amounts, wanted) in [
+        (
+            json!({"example.com/foo": "1", "hugepages-2Mi": "4Mi"}),
+            None,
+        ),
+        (json!({"example.com/unknown": "7", OF_A_PLUGIN: "1"}), None),
+        (
+            json!({"example.com/foo": "2"}),
+            Some(("example.com/foo", 2, 2, 3)),
+        ),
+        (
+            json!({"hugepages-2Mi": "6Mi"}),
+            Some(("hugepages-2Mi", 6 << 20, 4 << 20, 8 << 20)),
+        ),
+        // A size that the node does not have, whatever its status says from before.
+        (
+            json!({"hugepages-1Gi": "1Gi"}),
+            Some(("hugepages-1Gi", 1 << 30, 0, 0)),
+        ),
+    ] {
+        let wanted = wanted.map(|(name, asked, used, capacity)| {
+            (
+                format!("OutOf{name}"),
+                format!("Node didn't have enough resource: {name}, requested: {asked}, used: {used}, capacity: {capacity}"),
+            )
+        });
+        let answer = refused(&asking(amounts.clone()), &node, &others);
+        assert_eq!(answer, wanted, "{amounts}");
+    }
+}
+
+#[test]
+fn what_comes_from_claims_is_no_resource_of_the_node() {
+    let mut node = node(json!([]));
+    let status = json!({"allocatable": {"example.com/foo": "1"}});
+    node.status = Some(serde_json::from_value(status).expect("a status"));
+    let mut pod = asking(json!({"example.com/foo": "2"}));
+    let reason = |pod: &Pod| refused(pod, &node, &Admitted::new()).map(|(reason, _)| reason);
+    assert_eq!(reason(&pod).as_deref(), Some("OutOfexample.com/foo"));
+    let mapping =
+        json!({"containerName": "c", "requestName": "r", "resourceName": "example.com/foo"});
+    let claimed = json!({"resourceClaimName": "claim", "requestMappings": [mapping]});
+    let status = json!({"extendedResourceClaimStatus": claimed});
+    pod.status = Some(serde_json::from_value(status).expect("a status"));
+    assert_eq!(reason(&pod), None);
 }
