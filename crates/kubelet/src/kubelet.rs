@@ -1,6 +1,6 @@
 //! Putting the parts together, starting them in order, and ending them.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::{Node, Pod, Service};
 use knarr_client::{InformerScope, Informers, events::Recorder};
@@ -35,7 +35,7 @@ use crate::{
     shutdown::{self, Logind},
     sources::{self, Seen},
     swap::Swap,
-    users::{Range, Users},
+    users::{Range, Users, claim::REGISTRY},
     volume::{certificate::Certificates, csi::Csi, token::Tokens},
 };
 
@@ -372,7 +372,10 @@ async fn users(config: &Config) -> Result<Users, String> {
     let range = Range::detect(ids_per_pod).await?;
     let cpus = std::thread::available_parallelism().map_or(1, usize::from);
     let max_pods = config.max_pods(cpus);
-    Users::load(config.pods_dir(), range, ids_per_pod, max_pods)
+    let root = config.root().path().to_owned();
+    let loading = move || Users::load(&root, Path::new(REGISTRY), range, ids_per_pod, max_pods);
+    let loaded = tokio::task::spawn_blocking(loading).await;
+    loaded.map_err(|error| error.to_string())?
 }
 
 /// Dials the runtime until it answers: what it is, and what it can do.

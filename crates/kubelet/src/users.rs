@@ -1,8 +1,11 @@
-//! Users of pods that are not the node's (`hostUsers: false`): a range of the host's ids each, which no other pod has, and which a
-//! pod keeps for as long as it has anything here. Upstream's userns manager, and its file in the pod's directory.
+//! Users of pods that are not the node's (`hostUsers: false`): a range of the host's ids each, which no other pod of the machine has,
+//! and which a pod keeps for as long as it has anything here. Upstream's userns manager, and its file in the pod's directory; beside
+//! it, kubelets that share a machine share its ids ([`claim`]).
 //!
 //! Ids on disk are those inside the pod, since the runtime mounts its volumes with mapped owners: nothing that writes volumes has to
 //! know of the range.
+
+pub(crate) mod claim;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +25,8 @@ use crate::context;
 
 /// Ids are given out in multiples of this.
 pub(crate) const UNIT: u32 = 65_536;
+/// In the kubelet's directory.
+const PODS: &str = "pods";
 /// In the pod's directory.
 const FILE: &str = "userns";
 const MAX_FILE_BYTES: usize = 4 << 10;
@@ -32,7 +37,7 @@ const GETSUBIDS: &str = "getsubids";
 const GETSUBIDS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The host's ids that pods may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
 pub(crate) struct Range {
     first: u32,
     length: u32,
@@ -89,6 +94,30 @@ impl Range {
             first: number(first)?,
             length: number(length)?,
         })
+    }
+
+    /// The part of it that is this kubelet's, among those of the machine. Blocks.
+    ///
+    /// # Errors
+    /// There is none left, or it cannot be found out.
+    fn claim(
+        self,
+        registry: &Path,
+        root: &Path,
+        ids_per_pod: u32,
+        max_pods: usize,
+    ) -> Result<claim::Claimed, String> {
+        let owner =
+            fs::canonicalize(root).map_err(|error| format!("{}: {error}", root.display()))?;
+        claim::claim(
+            registry,
+            claim::Wish {
+                owner: &owner,
+                all: self,
+                ids_per_pod,
+                pods: u32::try_from(max_pods).unwrap_or(u32::MAX),
+            },
+        )
     }
 
     /// Upstream's rules, and its words.
@@ -166,28 +195,37 @@ struct State {
 #[derive(Debug)]
 pub(crate) struct Users {
     pods_dir: PathBuf,
+    /// What pods get ids from.
     range: Range,
+    /// What they may have ids from that were given before: that of all kubelets of the machine.
+    all: Range,
     ids_per_pod: u32,
     state: Mutex<State>,
+    /// Says that this kubelet runs; `None` of one that claims nothing.
+    _claim: Option<fs::File>,
 }
 
 impl Users {
-    /// Finds out what pods have from before.
+    /// Claims ids for the pods of a kubelet, whose own directory is `root`, and finds out what they have from before. Blocks.
     ///
     /// # Errors
-    /// The range does not do for so many pods, or a pod has ids that are not of it.
+    /// The range does not do for so many pods, none of it is left, or a pod has ids that are not of it.
     pub(crate) fn load(
-        pods_dir: PathBuf,
-        range: Range,
+        root: &Path,
+        registry: &Path,
+        all: Range,
         ids_per_pod: u32,
         max_pods: usize,
     ) -> Result<Self, String> {
-        range.check(ids_per_pod, max_pods)?;
+        all.check(ids_per_pod, max_pods)?;
+        let claimed = all.claim(registry, root, ids_per_pod, max_pods)?;
         let users = Self {
-            pods_dir,
-            range,
+            pods_dir: root.join(PODS),
+            range: claimed.range,
+            all,
             ids_per_pod,
             state: Mutex::default(),
+            _claim: Some(claimed.file),
         };
         let entries = match fs::read_dir(&users.pods_dir) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(users),
@@ -198,6 +236,7 @@ impl Users {
                 continue;
             };
             let known = users.read(&uid).and_then(|first| match first {
+                Some(first) if claimed.moved && !users.is_own(first) => users.forget(&uid),
                 Some(first) => users.take(&uid, first),
                 None => Ok(()),
             });
@@ -218,8 +257,10 @@ impl Users {
         Self {
             pods_dir,
             range: Range::default_for(UNIT),
+            all: Range::default_for(UNIT),
             ids_per_pod: UNIT,
             state: Mutex::default(),
+            _claim: None,
         }
     }
 
@@ -286,9 +327,25 @@ impl Users {
         Ok(first)
     }
 
+    fn is_own(&self, first: u32) -> bool {
+        self.range.holds(&self.of_pod(first))
+    }
+
+    fn of_pod(&self, first: u32) -> Range {
+        Range {
+            first,
+            length: self.ids_per_pod,
+        }
+    }
+
+    /// The pod is to have others: what had these has ended with the last boot.
+    fn forget(&self, uid: &str) -> Result<(), String> {
+        let file = self.pods_dir.join(uid).join(FILE);
+        fs::remove_file(&file).map_err(|error| error.to_string())
+    }
+
     fn take(&self, uid: &str, first: u32) -> Result<(), String> {
-        let offset = first.checked_sub(self.range.first);
-        if offset.is_none_or(|offset| offset >= self.range.length) {
+        if !self.all.holds(&self.of_pod(first)) {
             return Err(format!("id {first} is out of range"));
         }
         if !first.is_multiple_of(self.ids_per_pod) {
@@ -300,8 +357,11 @@ impl Users {
         }
         state.of_pods.insert(uid.to_owned(), first);
         // Those behind are given first: what was given back last may still be in use somewhere.
-        let index = offset.unwrap_or_default() / self.ids_per_pod;
-        state.next = state.next.max(index.saturating_add(1));
+        let offset = first.checked_sub(self.range.first);
+        if let Some(offset) = offset.filter(|_| self.is_own(first)) {
+            let index = offset / self.ids_per_pod;
+            state.next = state.next.max(index.saturating_add(1));
+        }
         Ok(())
     }
 

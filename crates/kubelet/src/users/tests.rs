@@ -17,7 +17,7 @@ fn pod(uid: &str, host_users: Option<bool>) -> Pod {
 }
 
 fn load(dir: &Path) -> Result<Users, String> {
-    Users::load(dir.join("pods"), RANGE, UNIT, 3)
+    Users::load(dir, &dir.join("registry"), RANGE, UNIT, 3)
 }
 
 /// First id on the host.
@@ -175,4 +175,38 @@ fn subordinate_ids_are_one_range_that_does_for_all_pods() {
         assert_eq!(error.is_empty(), why.is_empty(), "{error}");
         assert!(error.contains(why), "{error}");
     }
+}
+
+/// Each with a claim of its own, and a pod.
+#[test]
+fn pods_of_two_kubelets_of_a_machine_share_no_ids() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = dir.path().join("registry");
+    let kubelet = |name: &str| {
+        let root = dir.path().join(name);
+        fs::create_dir_all(&root).unwrap();
+        let users = Users::load(&root, &registry, Range::default_for(UNIT), UNIT, 110);
+        users.unwrap()
+    };
+    let (a, b) = (kubelet("a"), kubelet("b"));
+    let own = first(&a, "u1").unwrap();
+    assert_ne!(own, first(&b, "u2").unwrap());
+    drop(a);
+    assert_eq!(first(&kubelet("a"), "u1"), Ok(own));
+}
+
+/// As those have that were made before kubelets claimed.
+#[test]
+fn a_pod_keeps_ids_that_are_not_of_the_claim() {
+    let dir = tempfile::tempdir().unwrap();
+    let before = Users::unrestricted(dir.path().join("pods"));
+    assert_eq!(first(&before, "old"), Ok(UNIT));
+    let registry = dir.path().join("registry");
+    let load = || Users::load(dir.path(), &registry, Range::default_for(UNIT), UNIT, 110).unwrap();
+    let users = load();
+    assert_eq!(first(&users, "old"), Ok(UNIT));
+    let new = first(&users, "new").unwrap();
+    assert_eq!(new, users.range.first);
+    assert!(new > UNIT);
+    assert_eq!(first(&load(), "next"), Ok(new + UNIT));
 }
