@@ -25,6 +25,11 @@ use crate::{Error, cgroup, id, spec};
 const SHIM_OOM_SCORE_ADJ: i32 = -998;
 /// The pod's interface.
 pub(crate) const INTERFACE: &str = "eth0";
+/// How this runtime calls itself.
+pub(crate) const RUNTIME_NAME: &str = "knarr";
+/// The names that RuntimeClasses may give to the one way in which pods run here, without sandboxes that differ: none, ours, and that
+/// which containerd and CRI-O give to theirs, so that classes made for them do. No program of that name is run.
+pub(crate) const HANDLERS: [&str; 3] = ["", RUNTIME_NAME, "runc"];
 /// Longest a CNI plugin may take.
 const CNI_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -86,7 +91,7 @@ impl Inner {
                 "sandbox config must include metadata".to_owned(),
             ));
         }
-        if !runtime_handler.is_empty() && runtime_handler != "knarr" && runtime_handler != "runc" {
+        if !HANDLERS.contains(&runtime_handler.as_str()) {
             return Err(Error::InvalidArgument(format!(
                 "no runtime for {runtime_handler:?} is configured"
             )));

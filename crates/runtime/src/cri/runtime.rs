@@ -18,9 +18,7 @@ use crate::container::Container;
 use crate::exec::{self, Executor, Streaming};
 use crate::runtime::Inner;
 use crate::{cgroup, files, stats};
-
-/// What this runtime calls itself.
-const RUNTIME_NAME: &str = "knarr";
+use crate::sandbox::{HANDLERS, RUNTIME_NAME};
 
 pub struct RuntimeApi {
     inner: Arc<Inner>,
@@ -526,7 +524,7 @@ impl RuntimeService for RuntimeApi {
         Ok(Response::new(StatusResponse {
             status: Some(RuntimeStatus { conditions }),
             info,
-            runtime_handlers: vec![handler(""), handler(RUNTIME_NAME)],
+            runtime_handlers: HANDLERS.map(handler).into(),
             features: Some(RuntimeFeatures {
                 supplemental_groups_policy: true,
                 user_namespaces_host_network: false,
