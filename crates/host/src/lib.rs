@@ -12,6 +12,7 @@
 mod cgroup;
 mod directory;
 mod durable;
+pub mod families;
 pub mod mounts;
 pub mod net_dev;
 pub mod paths;

@@ -2,11 +2,15 @@
 //!
 //! A figure that the host has no file for is absent, never zero.
 
+mod pressure;
+
 use std::{
     fs::{self, File},
     io::{BufRead, BufReader},
     path::{Path, PathBuf},
 };
+
+pub use pressure::{Pressure, Pressures, Stall};
 
 const NANOS_PER_MICRO: u64 = 1_000;
 /// Version 1 counts user and system time in ticks of `USER_HZ`, which is 100 on every architecture that runs pods.
@@ -143,6 +147,15 @@ impl Group {
             page_faults: of("pgfault", "total_pgfault"),
             major_page_faults: of("pgmajfault", "total_pgmajfault"),
         })
+    }
+
+    /// How long the group's tasks wait; groups of version 1 do not tell. Blocks as reading of the kernel's files does.
+    #[must_use]
+    pub fn pressures(&self) -> Pressures {
+        match (&self.cpu, self.unified) {
+            (Some(directory), true) => Pressures::of_group(directory),
+            _ => Pressures::default(),
+        }
     }
 
     /// Threads of the group and of those below it.

@@ -98,6 +98,7 @@ pub(crate) struct Group {
 
 /// A pod that has a container with a process.
 #[derive(Debug)]
+    pub pressures: usage::Pressures,
 pub(crate) struct Pod {
     pub name: String,
     pub namespace: String,

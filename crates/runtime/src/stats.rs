@@ -5,12 +5,15 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use knarr_cri::v1::{
-    ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage,
+    ContainerAttributes, ContainerStats, CpuUsage, FilesystemIdentifier, FilesystemUsage, IoUsage,
     LinuxPodSandboxStats, MemoryUsage, NetworkInterfaceUsage, NetworkUsage, PodSandboxAttributes,
-    PodSandboxStats, ProcessUsage, SwapUsage, UInt64Value,
+    PodSandboxStats, ProcessUsage, PsiData, PsiStats, SwapUsage, UInt64Value,
 };
 
-use knarr_host::{Directory, net_dev};
+use knarr_host::{
+    Directory, net_dev,
+    usage::{Pressure, Stall},
+};
 use parking_lot::Mutex;
 
 use crate::cgroup;
@@ -45,7 +48,7 @@ pub fn of_container(container: &Container) -> ContainerStats {
         memory,
         writable_layer: Some(container.written.usage(&container.snapshot().upper())),
         swap: swap.flatten(),
-        ..Default::default()
+        io: running.then(|| io(&record.cgroup)).flatten(),
     }
 }
 
@@ -63,6 +66,7 @@ pub fn of_sandbox(sandbox: &Sandbox, containers: Vec<ContainerStats>) -> PodSand
         linux: Some(LinuxPodSandboxStats {
             cpu: cpu(&record.cgroup_parent),
             memory: memory(&record.cgroup_parent).map(|(memory, _)| memory),
+            io: io(&record.cgroup_parent),
             network: network(sandbox),
             process: Some(ProcessUsage {
                 timestamp: files::now(),
@@ -80,16 +84,19 @@ fn value(value: u64) -> Option<UInt64Value> {
 }
 
 fn cpu(cgroup: &Path) -> Option<CpuUsage> {
-    let used = cgroup::host().usage(cgroup).cpu()?;
+    let group = cgroup::host().usage(cgroup);
+    let used = group.cpu()?;
     Some(CpuUsage {
         timestamp: files::now(),
         usage_core_nano_seconds: value(used.total),
+        psi: group.pressures().cpu.map(psi),
         ..Default::default()
     })
 }
 
 fn memory(cgroup: &Path) -> Option<(MemoryUsage, Option<SwapUsage>)> {
-    let used = cgroup::host().usage(cgroup).memory()?;
+    let group = cgroup::host().usage(cgroup);
+    let used = group.memory()?;
     let timestamp = files::now();
     let memory = MemoryUsage {
         timestamp,
@@ -101,7 +108,7 @@ fn memory(cgroup: &Path) -> Option<(MemoryUsage, Option<SwapUsage>)> {
         rss_bytes: value(used.rss),
         page_faults: value(used.page_faults),
         major_page_faults: value(used.major_page_faults),
-        psi: None,
+        psi: group.pressures().memory.map(psi),
     };
     let swap = used.swap.map(|swap| SwapUsage {
         timestamp,
@@ -109,6 +116,30 @@ fn memory(cgroup: &Path) -> Option<(MemoryUsage, Option<SwapUsage>)> {
         swap_available_bytes: None,
     });
     Some((memory, swap))
+}
+
+/// Nothing but how long is waited: `None` where the host does not tell.
+fn io(cgroup: &Path) -> Option<IoUsage> {
+    let pressure = cgroup::host().usage(cgroup).pressures().io?;
+    Some(IoUsage {
+        timestamp: files::now(),
+        psi: Some(psi(pressure)),
+    })
+}
+
+fn psi(pressure: Pressure) -> PsiStats {
+    let of = |stall: Stall| {
+        Some(PsiData {
+            total: stall.total,
+            avg10: stall.avg10,
+            avg60: stall.avg60,
+            avg300: stall.avg300,
+        })
+    };
+    PsiStats {
+        some: of(pressure.some),
+        full: of(pressure.full),
+    }
 }
 
 /// What went through a sandbox's own network, of which the shim is a part; none of one that uses its host's.

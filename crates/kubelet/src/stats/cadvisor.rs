@@ -3,16 +3,17 @@
 //! As there, a series is of a control group, whose path is the label `id`: the root, what all pods are in, each pod (with neither
 //! container nor image) and each container. Networks are the pods'.
 
-mod families;
-
 use std::sync::Arc;
 
-use knarr_host::{net_dev::Interface, usage};
+use knarr_host::{
+    families::{self, Disk, Figures, Kind},
+    net_dev::Interface,
+};
 
 use super::{
     Container, Pod, Usage,
     groups::{self, Groups},
-    node::{self, Disk},
+    node,
     text::{Text, Type},
 };
 use crate::context::Shared;
@@ -28,14 +29,7 @@ struct Subject {
     namespace: String,
     pod: String,
     at: i64,
-    cpu: Option<usage::Cpu>,
-    memory: Option<usage::Memory>,
-    threads: Option<u64>,
-    processes: Option<u64>,
-    /// When it was made, nanoseconds since 1970.
-    created: Option<i64>,
-    /// Bytes of what a container has written, and the file system on which it is.
-    written: Option<(u64, Disk)>,
+    figures: Figures,
     interfaces: Vec<Interface>,
 }
 
@@ -91,10 +85,12 @@ fn subjects(ctx: &Shared, usage: &Arc<Usage>) -> Vec<Subject> {
             id: pod.path.clone(),
             namespace: pod.namespace.clone(),
             pod: pod.name.clone(),
-            created: Some(pod.created),
             interfaces: pod.interfaces.clone(),
             ..of_group(&pod.group)
         });
+        if let Some(of_pod) = all.last_mut() {
+            of_pod.figures.created = Some(pod.created);
+        }
         let of = |container| of_container(&groups, pod, container, disk);
         all.extend(pod.containers.iter().map(of));
     }
@@ -104,8 +100,12 @@ fn subjects(ctx: &Shared, usage: &Arc<Usage>) -> Vec<Subject> {
 fn of_group(group: &super::Group) -> Subject {
     Subject {
         at: group.at,
-        cpu: group.cpu,
-        memory: group.memory,
+        figures: Figures {
+            cpu: group.cpu,
+            memory: group.memory,
+            pressures: group.pressures,
+            ..Figures::default()
+        },
         ..Subject::default()
     }
 }
@@ -122,12 +122,15 @@ fn of_container(groups: &Groups, pod: &Pod, container: &Container, disk: Option<
         namespace: pod.namespace.clone(),
         pod: pod.name.clone(),
         at: node::now(),
-        cpu: group.cpu(),
-        memory: group.memory(),
-        threads: group.threads(),
-        processes: u64::try_from(group.processes().count()).ok(),
-        created: Some(container.created),
-        written: bytes.map(|bytes| bytes.value).zip(disk),
+        figures: Figures {
+            cpu: group.cpu(),
+            memory: group.memory(),
+            pressures: group.pressures(),
+            threads: group.threads(),
+            processes: u64::try_from(group.processes().count()).ok(),
+            created: Some(container.created),
+            written: bytes.map(|bytes| bytes.value).zip(disk),
+        },
         interfaces: Vec::new(),
     }
 }
@@ -135,9 +138,13 @@ fn of_container(groups: &Groups, pod: &Pod, container: &Container, disk: Option<
 fn write(machine: &Machine, subjects: &[Subject]) -> String {
     let mut text = Text::default();
     for family in families::OF_GROUPS {
-        text.family(family.name, family.help, family.kind);
+        let kind = match family.kind {
+            Kind::Counter => Type::Counter,
+            Kind::Gauge => Type::Gauge,
+        };
+        text.family(family.name, family.help, kind);
         for subject in subjects {
-            let Some(value) = (family.figure)(subject) else {
+            let Some(value) = (family.figure)(&subject.figures) else {
                 continue;
             };
             let extra = match family.extra {

@@ -19,6 +19,7 @@ pub(super) const ALL_PODS: &str = "kubepods";
 struct Read {
     cpu: Option<usage::Cpu>,
     memory: Option<usage::Memory>,
+    pressures: usage::Pressures,
     interfaces: Vec<knarr_host::net_dev::Interface>,
     at: i64,
 }
@@ -72,6 +73,7 @@ pub(super) async fn collect(ctx: &Shared, stats: &Stats) -> Result<Usage, String
             .and_then(|cpu| stats.rate(whose, read.at, cpu.total)),
         cpu: read.cpu,
         memory: read.memory,
+        pressures: read.pressures,
     };
     for (pod, mut read) in pods.iter_mut().zip(host.pods) {
         pod.interfaces = std::mem::take(&mut read.interfaces);
@@ -133,6 +135,7 @@ fn read(groups: &Groups, pods: &[(String, bool, Vec<String>)]) -> Host {
         Read {
             cpu: group.cpu(),
             memory: group.memory(),
+            pressures: group.pressures(),
             interfaces: Vec::new(),
             at: node::now(),
         }
@@ -152,6 +155,7 @@ fn read(groups: &Groups, pods: &[(String, bool, Vec<String>)]) -> Host {
         node: Read {
             cpu: groups.root().cpu().or_else(node::cpu),
             memory: node::memory(&groups.root()),
+            pressures: node::pressures(&groups.root()),
             interfaces: node::interfaces(),
             at: node::now(),
         },

@@ -2,21 +2,13 @@
 
 use std::{fs, path::Path};
 
+pub(crate) use knarr_host::families::Disk;
 use knarr_host::{net_dev, usage};
 
 use super::INTERFACE;
 
 /// `/proc/stat` counts in ticks of `USER_HZ`.
 const NANOS_PER_TICK: u64 = 10_000_000;
-
-/// A file system's figures, bytes and inodes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Disk {
-    pub capacity: u64,
-    pub available: u64,
-    pub inodes: u64,
-    pub inodes_free: u64,
-}
 
 /// Nanoseconds since 1970.
 pub(super) fn now() -> i64 {
@@ -54,6 +46,17 @@ pub(super) fn memory(root: &usage::Group) -> Option<usage::Memory> {
         let text = fs::read_to_string("/proc/meminfo").ok()?;
         usage::Memory::of_host(&text)
     })
+}
+
+/// The root group's, else the machine's, of which every kernel tells that counts at all.
+pub(super) fn pressures(root: &usage::Group) -> usage::Pressures {
+    let own = root.pressures();
+    let machine = usage::Pressures::of_machine();
+    usage::Pressures {
+        cpu: own.cpu.or(machine.cpu),
+        memory: own.memory.or(machine.memory),
+        io: own.io.or(machine.io),
+    }
 }
 
 /// Memory that the machine has and that is available, in bytes.

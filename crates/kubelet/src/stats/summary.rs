@@ -1,12 +1,15 @@
 //! `/stats/summary`: the API of `k8s.io/kubelet/pkg/apis/stats/v1alpha1`, as far as there are figures.
 //!
-//! What is left out, rather than made up: pressure stalls, volumes of the host and of images, the sum of ephemeral storage.
+//! What is left out, rather than made up: pressure stalls of hosts whose groups do not tell of them, volumes of the host and of images, the sum of ephemeral storage.
 
 use std::path::Path;
 
 use jiff::Timestamp;
 use knarr_cri::v1;
-use knarr_host::net_dev::Interface;
+use knarr_host::{
+    net_dev::Interface,
+    usage::{Pressure, Stall},
+};
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -197,7 +200,7 @@ fn reference(pod: &Pod) -> Map<String, Value> {
     ])
 }
 
-fn of_container(container: &Container) -> Map<String, Value> {
+pub(super) fn of_container(container: &Container) -> Map<String, Value> {
     let stats = &container.stats;
     let mut told = Map::from_iter([
         ("name".to_owned(), json!(container.name)),
@@ -209,7 +212,8 @@ fn of_container(container: &Container) -> Map<String, Value> {
             ("usageNanoCores", nano_cores),
             ("usageCoreNanoSeconds", value(cpu.usage_core_nano_seconds)),
         ];
-        told.insert("cpu".to_owned(), figures_at(cpu.timestamp, &figures));
+        let figures = with_psi(figures_at(cpu.timestamp, &figures), of_psi(cpu.psi));
+        told.insert("cpu".to_owned(), figures);
     }
     if let Some(memory) = &stats.memory {
         let figures = [
@@ -220,7 +224,12 @@ fn of_container(container: &Container) -> Map<String, Value> {
             ("pageFaults", value(memory.page_faults)),
             ("majorPageFaults", value(memory.major_page_faults)),
         ];
-        told.insert("memory".to_owned(), figures_at(memory.timestamp, &figures));
+        let figures = with_psi(figures_at(memory.timestamp, &figures), of_psi(memory.psi));
+        told.insert("memory".to_owned(), figures);
+    }
+    if let Some((io, psi)) = stats.io.as_ref().and_then(|io| Some((io, of_psi(io.psi)?))) {
+        let figures = with_psi(figures_at(io.timestamp, &[]), Some(psi));
+        told.insert("io".to_owned(), figures);
     }
     if let Some(swap) = &stats.swap {
         let figures = [
@@ -233,14 +242,15 @@ fn of_container(container: &Container) -> Map<String, Value> {
 }
 
 /// Processor, memory and swap of a group; `capacity` is what there is where the group has no limit.
-fn group(group: &Group, capacity: Option<u64>) -> Map<String, Value> {
+pub(super) fn group(group: &Group, capacity: Option<u64>) -> Map<String, Value> {
     let mut told = Map::new();
     if let Some(cpu) = group.cpu {
         let figures = [
             ("usageNanoCores", group.nano_cores),
             ("usageCoreNanoSeconds", Some(cpu.total)),
         ];
-        told.insert("cpu".to_owned(), figures_at(group.at, &figures));
+        let figures = with_psi(figures_at(group.at, &figures), group.pressures.cpu);
+        told.insert("cpu".to_owned(), figures);
     }
     if let Some(memory) = group.memory {
         let room = memory.limit.or(capacity);
@@ -253,11 +263,42 @@ fn group(group: &Group, capacity: Option<u64>) -> Map<String, Value> {
             ("pageFaults", Some(memory.page_faults)),
             ("majorPageFaults", Some(memory.major_page_faults)),
         ];
-        told.insert("memory".to_owned(), figures_at(group.at, &figures));
+        let told_of = with_psi(figures_at(group.at, &figures), group.pressures.memory);
+        told.insert("memory".to_owned(), told_of);
         if memory.swap.is_some() {
             let figures = [("swapUsageBytes", memory.swap)];
             told.insert("swap".to_owned(), figures_at(group.at, &figures));
         }
+    }
+    if group.pressures.io.is_some() {
+        let figures = with_psi(figures_at(group.at, &[]), group.pressures.io);
+        told.insert("io".to_owned(), figures);
+    }
+    told
+}
+
+/// What the runtime tells of how long a container waits.
+fn of_psi(psi: Option<v1::PsiStats>) -> Option<Pressure> {
+    let psi = psi?;
+    let of = |data: Option<v1::PsiData>| {
+        let data = data.unwrap_or_default();
+        Stall {
+            total: data.total,
+            avg10: data.avg10,
+            avg60: data.avg60,
+            avg300: data.avg300,
+        }
+    };
+    Some(Pressure {
+        some: of(psi.some),
+        full: of(psi.full),
+    })
+}
+
+fn with_psi(mut told: Value, pressure: Option<Pressure>) -> Value {
+    let of = |stall: Stall| json!({ "total": stall.total, "avg10": stall.avg10, "avg60": stall.avg60, "avg300": stall.avg300 });
+    if let Some(Pressure { some, full }) = pressure {
+        told["psi"] = json!({ "full": of(full), "some": of(some) });
     }
     told
 }

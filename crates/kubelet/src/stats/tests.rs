@@ -45,6 +45,7 @@ fn usage() -> Usage {
             working_set: 8_192,
             ..Default::default()
         }),
+        pressures: usage::Pressures::default(),
     };
     Usage {
         node: group(5_500_000_000),
@@ -125,4 +126,60 @@ async fn those_who_ask_at_once_share_a_collection() {
         .into_iter()
         .find(|line| line.starts_with("machine_cpu_cores "));
     assert!(cores.is_some(), "{text}");
+}
+
+#[test]
+fn pressures_are_told_where_there_are_any() {
+    let stall = |total| usage::Stall {
+        total,
+        avg10: 1.5,
+        ..Default::default()
+    };
+    let pressure = usage::Pressure {
+        some: stall(3_000_000),
+        full: stall(7),
+    };
+    let data = |total| {
+        Some(v1::PsiData {
+            total,
+            avg10: 1.5,
+            ..Default::default()
+        })
+    };
+    let psi = v1::PsiStats {
+        some: data(3_000_000),
+        full: data(7),
+    };
+    let told = |total: u64| json!({ "total": total, "avg10": 1.5, "avg60": 0.0, "avg300": 0.0 });
+    let wanted = json!({ "full": told(7), "some": told(3_000_000) });
+    let group = Group {
+        cpu: Some(usage::Cpu::default()),
+        memory: Some(usage::Memory::default()),
+        pressures: usage::Pressures {
+            cpu: Some(pressure),
+            memory: Some(pressure),
+            io: Some(pressure),
+        },
+        ..Default::default()
+    };
+    let mut one = container(1);
+    one.stats.cpu.as_mut().unwrap().psi = Some(psi);
+    one.stats.memory.as_mut().unwrap().psi = Some(psi);
+    one.stats.io = Some(v1::IoUsage {
+        timestamp: testing::at(100),
+        psi: Some(psi),
+    });
+    for told in [summary::group(&group, None), summary::of_container(&one)] {
+        for part in ["cpu", "memory", "io"] {
+            assert_eq!(told[part]["psi"], wanted, "{part}: {told:?}");
+        }
+    }
+    let bare = [
+        summary::group(&usage().node, None),
+        summary::of_container(&container(1)),
+    ];
+    for told in bare {
+        assert_eq!(told["cpu"].get("psi"), None);
+        assert_eq!(told.get("io"), None);
+    }
 }

@@ -1,22 +1,56 @@
-//! The families: cadvisor's names, help and types.
+//! Metrics of control groups by the names, help and types of cadvisor's `metrics/prometheus.go`: what the kubelet serves, and what the
+//! runtime tells over CRI.
 
-use knarr_host::{net_dev::Interface, usage};
+use crate::{
+    net_dev::Interface,
+    usage::{self, Pressure, Pressures},
+};
 
-use super::{Subject, Type};
+/// Whether a figure only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// A file system's figures, bytes and inodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Disk {
+    pub capacity: u64,
+    pub available: u64,
+    pub inodes: u64,
+    pub inodes_free: u64,
+}
+
+/// What is known of a group.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Figures {
+    pub cpu: Option<usage::Cpu>,
+    pub memory: Option<usage::Memory>,
+    pub pressures: Pressures,
+    pub threads: Option<u64>,
+    pub processes: Option<u64>,
+    /// When it was made, nanoseconds since 1970.
+    pub created: Option<i64>,
+    /// Bytes of what a container has written, and the file system on which it is.
+    pub written: Option<(u64, Disk)>,
+}
 
 /// A family of control groups.
-pub(super) struct OfGroup {
+#[derive(Debug)]
+pub struct OfGroup {
     pub name: &'static str,
     pub help: &'static str,
-    pub kind: Type,
+    pub kind: Kind,
     /// A label beside those that all have.
     pub extra: Option<&'static str>,
     /// Absent for groups that have no such figure.
-    pub figure: fn(&Subject) -> Option<f64>,
+    pub figure: fn(&Figures) -> Option<f64>,
 }
 
 /// A counter of interfaces.
-pub(super) struct OfInterface {
+#[derive(Debug)]
+pub struct OfInterface {
     pub name: &'static str,
     pub help: &'static str,
     pub figure: fn(&Interface) -> u64,
@@ -25,12 +59,12 @@ pub(super) struct OfInterface {
 const fn counter(
     name: &'static str,
     help: &'static str,
-    figure: fn(&Subject) -> Option<f64>,
+    figure: fn(&Figures) -> Option<f64>,
 ) -> OfGroup {
     OfGroup {
         name,
         help,
-        kind: Type::Counter,
+        kind: Kind::Counter,
         extra: None,
         figure,
     }
@@ -39,10 +73,10 @@ const fn counter(
 const fn gauge(
     name: &'static str,
     help: &'static str,
-    figure: fn(&Subject) -> Option<f64>,
+    figure: fn(&Figures) -> Option<f64>,
 ) -> OfGroup {
     OfGroup {
-        kind: Type::Gauge,
+        kind: Kind::Gauge,
         ..counter(name, help, figure)
     }
 }
@@ -54,7 +88,7 @@ const fn with(label: &'static str, family: OfGroup) -> OfGroup {
     }
 }
 
-pub(super) const OF_GROUPS: [OfGroup; 22] = [
+pub const OF_GROUPS: [OfGroup; 28] = [
     with(
         "cpu",
         counter(
@@ -177,9 +211,39 @@ pub(super) const OF_GROUPS: [OfGroup; 22] = [
         "Number of threads running inside the container",
         |one| Some(one.threads? as f64),
     ),
+    counter(
+        "container_pressure_cpu_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to CPU congestion.",
+        |one| full(one.pressures.cpu),
+    ),
+    counter(
+        "container_pressure_cpu_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to CPU congestion.",
+        |one| some(one.pressures.cpu),
+    ),
+    counter(
+        "container_pressure_memory_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to memory congestion.",
+        |one| full(one.pressures.memory),
+    ),
+    counter(
+        "container_pressure_memory_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to memory congestion.",
+        |one| some(one.pressures.memory),
+    ),
+    counter(
+        "container_pressure_io_stalled_seconds_total",
+        "Total time duration no tasks in the container could make progress due to IO congestion.",
+        |one| full(one.pressures.io),
+    ),
+    counter(
+        "container_pressure_io_waiting_seconds_total",
+        "Total time duration tasks in the container have waited due to IO congestion.",
+        |one| some(one.pressures.io),
+    ),
 ];
 
-pub(super) const OF_INTERFACES: [OfInterface; 8] = [
+pub const OF_INTERFACES: [OfInterface; 8] = [
     of_interface(
         "container_network_receive_bytes_total",
         "Cumulative count of bytes received",
@@ -231,10 +295,18 @@ const fn of_interface(
 }
 
 /// Groups without a quota are never throttled, and have no such series.
-fn with_quota(subject: &Subject) -> Option<usage::Cpu> {
-    subject.cpu.filter(|cpu| cpu.periods > 0)
+fn with_quota(figures: &Figures) -> Option<usage::Cpu> {
+    figures.cpu.filter(|cpu| cpu.periods > 0)
 }
 
 fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
+}
+
+fn some(pressure: Option<Pressure>) -> Option<f64> {
+    Some(pressure?.some.total as f64 / 1e6)
+}
+
+fn full(pressure: Option<Pressure>) -> Option<f64> {
+    Some(pressure?.full.total as f64 / 1e6)
 }
