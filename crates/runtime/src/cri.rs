@@ -4,6 +4,7 @@ mod exec_sync;
 mod fit;
 mod images;
 mod import;
+mod metrics;
 mod runtime;
 mod watch;
 

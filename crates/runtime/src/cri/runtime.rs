@@ -9,6 +9,7 @@ use knarr_cri::v1::*;
 use tonic::{Request, Response, Status};
 
 use super::fit::fit;
+use super::metrics;
 use super::watch::EventStream;
 use super::{
     container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status,
@@ -17,8 +18,8 @@ use super::{
 use crate::container::Container;
 use crate::exec::{self, Executor, Streaming};
 use crate::runtime::Inner;
-use crate::{cgroup, files, stats};
 use crate::sandbox::{HANDLERS, RUNTIME_NAME};
+use crate::{cgroup, files, stats};
 
 pub struct RuntimeApi {
     inner: Arc<Inner>,
@@ -480,7 +481,8 @@ impl RuntimeService for RuntimeApi {
         &self,
         _: Request<UpdateRuntimeConfigRequest>,
     ) -> Reply<UpdateRuntimeConfigResponse> {
-        // The pod network's range belongs to the network configuration, which is not ours to write.
+        // Pods' range is all that can be said. It is in the files of whoever makes the pod network, as with other runtimes that have
+        // no template of their own for them.
         Ok(Response::new(UpdateRuntimeConfigResponse {}))
     }
 
@@ -548,18 +550,27 @@ impl RuntimeService for RuntimeApi {
         &self,
         _: Request<ListMetricDescriptorsRequest>,
     ) -> Reply<ListMetricDescriptorsResponse> {
-        Err(Status::unimplemented(
-            "pod metrics are not served by this runtime; use the stats calls",
-        ))
+        Ok(Response::new(ListMetricDescriptorsResponse {
+            descriptors: metrics::descriptors(),
+        }))
     }
 
     async fn list_pod_sandbox_metrics(
         &self,
         _: Request<ListPodSandboxMetricsRequest>,
     ) -> Reply<ListPodSandboxMetricsResponse> {
-        Err(Status::unimplemented(
-            "pod metrics are not served by this runtime; use the stats calls",
-        ))
+        let inner = self.inner.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            let sandboxes: Vec<_> = inner.sandboxes.lock().values().cloned().collect();
+            let ready = sandboxes.iter().filter(|one| one.status.lock().ready);
+            ready
+                .map(|one| metrics::of_sandbox(one, &inner.containers_of(&one.record.id)))
+                .collect()
+        });
+        let pod_metrics = read
+            .await
+            .map_err(|error| Status::internal(error.to_string()))?;
+        Ok(Response::new(ListPodSandboxMetricsResponse { pod_metrics }))
     }
 
     async fn runtime_config(
