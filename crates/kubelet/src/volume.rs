@@ -32,6 +32,7 @@ pub(crate) mod mount;
 mod nested;
 mod ownership;
 mod payload;
+mod nfs;
 pub(crate) mod sub_path;
 pub(crate) mod token;
 mod trust_bundle;
@@ -115,6 +116,7 @@ const TYPES: &[&dyn VolumeType] = &[
     &host_path::HostPath,
     &payload::ApiObjects,
     &claim::Claim,
+    &nfs::Nfs,
     &csi::Inline,
 ];
 
@@ -243,3 +245,4 @@ pub(crate) async fn teardown(pod_dir: PathBuf) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests;
+    nfs::teardown(&pod_dir).await?;

@@ -1,7 +1,7 @@
 //! Volumes of claims: `persistentVolumeClaim` and `ephemeral`, which mount what their claim is bound to.
 //!
 //! Claim and volume are read from the API server each time: the node authorizer lets a kubelet get those of its pods, no more.
-//! Volumes of types that no CSI driver serves, and that are neither `hostPath` nor `local`, are refused by name.
+//! Volumes of types that no CSI driver serves, and that are none of `hostPath`, `local` and `nfs`, are refused by name.
 
 use std::path::PathBuf;
 
@@ -17,7 +17,7 @@ use kube::api::Api;
 
 use super::{
     Error, MountedVolume, READ_TIMEOUT, Target, VolumeType, blocking, csi, directory, host_path,
-    local,
+    local, nfs,
 };
 use crate::context;
 
@@ -43,13 +43,24 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
         volume: target.volume.name.clone(),
         message,
     })?;
-    let name = volume::name(&volume);
     check_node(target, &volume)?;
     let source = target.volume.persistent_volume_claim.as_ref();
     let read_only = source.and_then(|source| source.read_only) == Some(true);
+    mount(target, (&claim, &volume), read_only).await
+}
+
+async fn mount(
+    target: &Target<'_>,
+    (claim, volume): (&PersistentVolumeClaim, &PersistentVolume),
+    read_only: bool,
+) -> Result<MountedVolume, Error> {
+    let name = volume::name(volume);
     let spec = volume.spec.as_ref();
     if let Some(source) = spec.and_then(|spec| spec.csi.as_ref()) {
-        return csi::setup(target, (&claim, &volume), source, read_only).await;
+        return csi::setup(target, (claim, volume), source, read_only).await;
+    }
+    if let Some(source) = spec.and_then(|spec| spec.nfs.as_ref()) {
+        return nfs::setup(target, volume, source, read_only).await;
     }
     let host_path = spec.and_then(|spec| spec.host_path.as_ref());
     let local = spec.and_then(|spec| spec.local.as_ref());
@@ -62,8 +73,7 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
         }
         (None, Some(source)) => local::setup(target, name, source, read_only).await?,
         (None, None) => {
-            let why =
-                "no volume plugin matched: only hostPath, local and csi volumes can be mounted";
+            let why = "no volume plugin matched: only hostPath, local, nfs and csi volumes can be mounted";
             return Err(Error::set_up(name, why));
         }
     };
@@ -98,7 +108,8 @@ async fn read_claim(target: &Target<'_>, used: &PodClaim) -> Result<PersistentVo
     }
     let name = claim::volume_name(&claim);
     // A pod that has the volume already keeps it to its end.
-    let has_it = !name.is_empty() && (place(target, name).exists() || csi::has(target, name));
+    let has_it = !name.is_empty()
+        && (place(target, name).exists() || csi::has(target, name) || nfs::has(target, name));
     if claim.metadata.deletion_timestamp.is_some() && !has_it {
         return Err("PVC is being deleted".to_owned());
     }

@@ -87,7 +87,7 @@ pub(crate) fn is_mounted(path: &Path) -> io::Result<bool> {
 }
 
 /// Mount points below `dir` in the order they were made.
-fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
+pub(super) fn below(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let dir = match dir.canonicalize() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         dir => dir?,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::*;
 
 /// Fields without a test. It may only fall.
-const LACKING: usize = 78;
+const LACKING: usize = 74;
 
 const POD_SPEC: &str = "io.k8s.api.core.v1.PodSpec";
 /// What is of other packages (selectors, quantities, metadata) has tests of its own.

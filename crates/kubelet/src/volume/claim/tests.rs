@@ -126,7 +126,7 @@ async fn what_is_not_mounted() {
         (others, format!("{processing}found PV object pv but its pv.Spec.ClaimRef.UID o does not point to claim.UID c")),
         (block, "volume v has volumeMode Block, but is specified in volumeMounts".to_owned()),
         (elsewhere, "MountVolume.NodeAffinity check failed for volume \"pv\" : no matching NodeSelectorTerms".to_owned()),
-        (world(json!({"nfs": {"server": "s", "path": "/"}})), "MountVolume.SetUp failed for volume \"pv\" : no volume plugin matched: only hostPath, local and csi volumes can be mounted".to_owned()),
+        (world(json!({"iscsi": {"targetPortal": "p", "iqn": "i", "lun": 0}})), "MountVolume.SetUp failed for volume \"pv\" : no volume plugin matched: only hostPath, local, nfs and csi volumes can be mounted".to_owned()),
         (world(json!({"local": {"path": home.path().join("missing")}})), format!("MountVolume.NewMounter initialization failed for volume \"pv\" : path \"{}\" does not exist", home.path().join("missing").display())),
     ] {
         let why = setup(home.path(), &world, mounting(false)).await.expect_err("it is not mounted");
