@@ -42,7 +42,7 @@ pub use error::Error;
 pub use kubeconfig::KubeconfigClients;
 pub use membership::{Foreign, Joined, Membership, Options, join, join_or_wait, rejoin};
 pub use remote::RemoteClients;
-pub use rotation::Order;
+pub use rotation::{Kept, Order};
 pub use self_signed::self_signed;
 pub use settings::{ClusterSettings, SettingsError};
 pub use token::{CaHash, JoinToken, TokenError};

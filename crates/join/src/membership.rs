@@ -23,7 +23,7 @@ use crate::{
     certificate::{Certified, Place},
     remote::RemoteClients,
     request::{self, Identity, Purpose, blocking},
-    rotation::{Order, Rotation},
+    rotation::{Kept, Order, Rotation},
     serving::Serving,
     tls::Authority,
     transport::{Servers, Transport},
@@ -92,6 +92,7 @@ pub struct Membership {
     /// For those who show a token.
     nobody: Transport,
     client: (Place, Certified),
+    kept: Arc<Kept>,
     /// `None`: the node's server shows a certificate of its own making.
     served: Option<(Place, Certified)>,
     serving: Arc<Serving>,
@@ -176,6 +177,7 @@ async fn member(
         follows: options.follows_servers.then(|| options.pki_dir.clone()),
         node,
         nobody,
+        kept: Arc::new(Kept::new(&client)),
         client: (place, client),
         serving: Arc::new(Serving::new(&shown)?),
         served,
@@ -217,6 +219,12 @@ impl Membership {
     #[must_use]
     pub fn serving(&self) -> Arc<dyn ResolvesServerCert> {
         self.serving.clone()
+    }
+
+    /// What is known of the certificate by which the node is a client.
+    #[must_use]
+    pub fn client_certificate(&self) -> Arc<Kept> {
+        self.kept.clone()
     }
 
     /// By which both certificates are rotated before they are due, while [`Membership::run`] runs.
@@ -265,6 +273,7 @@ impl Membership {
             identity: self.identity.clone(),
             purpose: Purpose::Client,
             current,
+            kept: self.kept.clone(),
             ordered: self.order.follow(),
             replace: Arc::new(move |next, old| {
                 let end = node.replace(authority.client(Some(next))?);
@@ -285,6 +294,7 @@ impl Membership {
             place,
             identity: self.identity.clone(),
             purpose: Purpose::Serving,
+            kept: Arc::new(Kept::new(&current)),
             current,
             ordered: self.order.follow(),
             replace: Arc::new(move |next, _| serving.replace(next)),

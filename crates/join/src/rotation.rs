@@ -1,6 +1,12 @@
 //! Certificates that are replaced before they end, without a restart.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use tokio::{sync::watch, time::sleep};
@@ -85,6 +91,34 @@ impl Ordered {
     }
 }
 
+/// What is known of a certificate that is kept up.
+#[derive(Debug)]
+pub struct Kept {
+    not_after: AtomicI64,
+    failures: AtomicU64,
+}
+
+impl Kept {
+    pub(crate) fn new(current: &Certified) -> Self {
+        Self {
+            not_after: AtomicI64::new(current.not_after.as_second()),
+            failures: AtomicU64::new(0),
+        }
+    }
+
+    /// When it ends, seconds since 1970.
+    #[must_use]
+    pub fn not_after(&self) -> i64 {
+        self.not_after.load(Ordering::Relaxed)
+    }
+
+    /// How often it could not be renewed.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+}
+
 /// A certificate that is kept up.
 pub(crate) struct Rotation {
     pub(crate) client: kube::Client,
@@ -92,6 +126,7 @@ pub(crate) struct Rotation {
     pub(crate) identity: Identity,
     pub(crate) purpose: Purpose,
     pub(crate) current: Certified,
+    pub(crate) kept: Arc<Kept>,
     pub(crate) ordered: Ordered,
     pub(crate) replace: Replace,
 }
@@ -124,13 +159,18 @@ impl Rotation {
                     tracing::info!(
                         purpose = ?self.purpose, until = %next.not_after, "certificate rotated"
                     );
+                    let end = next.not_after.as_second();
+                    self.kept.not_after.store(end, Ordering::Relaxed);
                     self.current = next;
                     return;
                 }
-                Err(error) => tracing::warn!(
-                    purpose = ?self.purpose, until = %self.current.not_after, %error,
-                    "cannot rotate the certificate, trying again"
-                ),
+                Err(error) => {
+                    self.kept.failures.fetch_add(1, Ordering::Relaxed);
+                    tracing::warn!(
+                        purpose = ?self.purpose, until = %self.current.not_after, %error,
+                        "cannot rotate the certificate, trying again"
+                    );
+                }
             }
             sleep(wait.mul_f64(1.0 + fastrand::f64() / 2.0)).await;
             wait = wait.saturating_mul(2).min(RETRY_MAX);

@@ -264,5 +264,6 @@ fn serving(member: &Membership) -> Serving {
     Serving {
         certificate: member.serving(),
         client_ca_pem: member.ca_pem().to_owned(),
+        client: Some(member.client_certificate()),
     }
 }

@@ -168,6 +168,8 @@ impl ControlPlane {
         Ok(Serving {
             certificate: self.pki.serving_identity(Role::Kubelet)?,
             client_ca_pem: self.pki.ca_pem().to_owned(),
+            // Its requests do not leave the process.
+            client: None,
         })
     }
 

@@ -1,6 +1,7 @@
 //! What a kubelet is told at start.
 
 use std::{
+    fmt,
     net::{IpAddr, Ipv6Addr},
     path::PathBuf,
     sync::Arc,
@@ -65,6 +66,17 @@ pub struct Config {
     pub network_configured: Arc<Notify>,
     /// Who answers queries of the logs that the node retains, if it retains any.
     pub node_logs: Option<Arc<dyn NodeLogs>>,
+    /// The certificate by which the API server knows the kubelet, where somebody renews it.
+    pub client_certificate: Option<Arc<dyn ClientCertificate>>,
+}
+
+/// A certificate that somebody renews.
+pub trait ClientCertificate: fmt::Debug + Send + Sync {
+    /// When it ends, seconds since 1970.
+    fn not_after(&self) -> i64;
+
+    /// How often it could not be renewed.
+    fn renewal_failures(&self) -> u64;
 }
 
 impl Default for Config {
@@ -92,6 +104,7 @@ impl Default for Config {
             manifest_url: None,
             network_configured: Arc::default(),
             node_logs: None,
+            client_certificate: None,
         }
     }
 }

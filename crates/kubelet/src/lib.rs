@@ -66,7 +66,7 @@ mod volume;
 mod watch;
 mod worker;
 
-pub use config::{Config, DEFAULT_PORT};
+pub use config::{ClientCertificate, Config, DEFAULT_PORT};
 pub use configuration::{ConfigurationError, KubeletConfiguration};
 pub use error::Error;
 pub use kubelet::Kubelet;

@@ -15,6 +15,7 @@
 
 mod cadvisor;
 mod collect;
+mod durations;
 mod groups;
 mod health;
 mod histogram;
@@ -36,6 +37,7 @@ use tokio::time::{Instant, timeout};
 use crate::context::Shared;
 
 pub(crate) use cadvisor::cadvisor;
+pub(crate) use durations::{Durations, GroupWork, PodWork, VolumeWork};
 pub(crate) use health::Checks;
 pub(crate) use histogram::Histogram;
 pub(crate) use kubelet::kubelet;
@@ -60,6 +62,8 @@ pub(crate) struct Stats {
     rates: Mutex<HashMap<String, Point>>,
     /// What is in volumes.
     volumes: volumes::Volumes,
+    /// How long work takes.
+    pub durations: Arc<Durations>,
     /// How long pods take to start.
     pub starts: starts::Starts,
     /// What came of checks of health.
@@ -94,11 +98,11 @@ pub(crate) struct Group {
     /// Cores, in billionths.
     pub nano_cores: Option<u64>,
     pub memory: Option<usage::Memory>,
+    pub pressures: usage::Pressures,
 }
 
 /// A pod that has a container with a process.
 #[derive(Debug)]
-    pub pressures: usage::Pressures,
 pub(crate) struct Pod {
     pub name: String,
     pub namespace: String,

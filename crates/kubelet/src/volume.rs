@@ -10,6 +10,7 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use k8s_openapi::api::core::v1::{Pod, Volume};
 use crate::{
     config::Config,
     context::{self, Context},
+    stats::VolumeWork,
 };
 
 pub(crate) mod atomic;
@@ -30,9 +32,9 @@ mod host_path;
 mod local;
 pub(crate) mod mount;
 mod nested;
+mod nfs;
 mod ownership;
 mod payload;
-mod nfs;
 pub(crate) mod sub_path;
 pub(crate) mod token;
 mod trust_bundle;
@@ -114,9 +116,9 @@ trait VolumeType: Send + Sync {
 const TYPES: &[&dyn VolumeType] = &[
     &empty_dir::EmptyDir,
     &host_path::HostPath,
+    &nfs::Nfs,
     &payload::ApiObjects,
     &claim::Claim,
-    &nfs::Nfs,
     &csi::Inline,
 ];
 
@@ -135,6 +137,12 @@ impl Target<'_> {
     fn fs_group(&self) -> Option<i64> {
         let spec = self.pod.spec.as_ref()?;
         spec.security_context.as_ref()?.fs_group
+    }
+
+    /// Counts that the volume was mounted, or not.
+    fn count(&self, plugin: String, began: Instant, ok: bool) {
+        let durations = &self.ctx.stats.durations;
+        durations.of_volume(plugin, VolumeWork::Mount, began.elapsed(), ok);
     }
 
     /// The volume's own place.
@@ -202,14 +210,59 @@ pub(crate) async fn setup(ctx: &Context, pod: &Pod) -> Result<Mounted, Error> {
 }
 
 async fn one(target: &Target<'_>) -> Result<MountedVolume, Error> {
+    let began = Instant::now();
     for kind in TYPES {
         if let Some(made) = kind.setup(target).await {
+            // What a claim stands for is known where it is found out.
+            if knarr_volumes::pod::claim_of(target.pod, target.volume).is_none() {
+                let csi = target.volume.csi.as_ref().map(|csi| csi.driver.as_str());
+                target.count(plugin(&plugin_of(target.volume), csi), began, made.is_ok());
+            }
             return made;
         }
     }
     let name = &target.volume.name;
     let why = format!("volume plugin for volume \"{name}\" is not supported");
     Err(Error::set_up(name, why))
+}
+
+/// Upstream's name of what makes a volume: of the one field that it has beside its name.
+pub(crate) fn plugin_of(volume: &Volume) -> String {
+    let tree = serde_json::to_value(volume).unwrap_or_default();
+    let mut fields = tree.as_object().into_iter().flat_map(|tree| tree.keys());
+    let source = fields.rfind(|field| *field != "name");
+    match source.map(String::as_str) {
+        Some("emptyDir") => "kubernetes.io/empty-dir".to_owned(),
+        Some("hostPath") => "kubernetes.io/host-path".to_owned(),
+        Some("configMap") => "kubernetes.io/configmap".to_owned(),
+        Some("downwardAPI") => "kubernetes.io/downward-api".to_owned(),
+        Some("csi" | "ephemeral" | "persistentVolumeClaim") => "kubernetes.io/csi".to_owned(),
+        Some(other) => format!("kubernetes.io/{other}"),
+        None => "kubernetes.io/empty-dir".to_owned(),
+    }
+}
+
+/// Upstream's name of a plugin, with the driver that it drives.
+fn plugin(name: &str, driver: Option<&str>) -> String {
+    match driver {
+        Some(driver) => format!("{name}:{driver}"),
+        None => name.to_owned(),
+    }
+}
+
+/// The plugins of the volumes below the pod's directory, one for each volume.
+pub(crate) async fn plugins(pod_dir: PathBuf) -> Vec<String> {
+    let look = move || {
+        let kinds = fs::read_dir(pod_dir.join("volumes"))?.flatten();
+        let of_kind = |kind: fs::DirEntry| {
+            let volumes = fs::read_dir(kind.path()).map_or(0, Iterator::count);
+            let name = kind.file_name().to_string_lossy().replace('~', "/");
+            std::iter::repeat_n(name, volumes)
+        };
+        Ok(kinds.flat_map(of_kind).collect())
+    };
+    // Whoever has no such directory has no volumes.
+    blocking(look).await.unwrap_or_default()
 }
 
 /// Runs what touches files off the async threads.
@@ -229,6 +282,7 @@ fn directory(path: &Path, mode: u32) -> io::Result<()> {
 
 /// Unmounts and removes everything under the pod's directory.
 pub(crate) async fn teardown(pod_dir: PathBuf) -> io::Result<()> {
+    nfs::teardown(&pod_dir).await?;
     let work = move || {
         mount::unmount_below(&pod_dir)?;
         // Never remove through something that is still mounted: it could be the host's own data.
@@ -245,4 +299,3 @@ pub(crate) async fn teardown(pod_dir: PathBuf) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests;
-    nfs::teardown(&pod_dir).await?;

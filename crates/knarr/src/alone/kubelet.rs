@@ -254,7 +254,10 @@ impl Who {
         membership.keep("node certificates", member.run(membership.token().clone()));
         Ok(Self {
             api: bootstrap.server.to_string(),
-            serving: serving(flags, member.serving(), member.ca_pem())?,
+            serving: Serving {
+                client: Some(member.client_certificate()),
+                ..serving(flags, member.serving(), member.ca_pem())?
+            },
             clients: member.clients(),
             membership,
         })
@@ -274,6 +277,7 @@ fn serving(
     Ok(Serving {
         certificate,
         client_ca_pem,
+        client: None,
     })
 }
 

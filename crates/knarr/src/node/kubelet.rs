@@ -5,7 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use anyhow::Result;
 use knarr_auth::node_accounts;
 use knarr_client::Informers;
-use knarr_kubelet::{Kubelet, NodeLogs, local_path};
+use knarr_kubelet::{ClientCertificate, Kubelet, NodeLogs, local_path};
 use rustls::server::ResolvesServerCert;
 use tokio::sync::Notify;
 
@@ -18,6 +18,22 @@ pub struct Serving {
     pub certificate: Arc<dyn ResolvesServerCert>,
     /// Authorities of client certificates, PEM.
     pub client_ca_pem: String,
+    /// By what it is a client, where that is kept up here.
+    pub client: Option<Arc<knarr_join::Kept>>,
+}
+
+/// A node's certificate, as its kubelet tells of it.
+#[derive(Debug)]
+struct Own(Arc<knarr_join::Kept>);
+
+impl ClientCertificate for Own {
+    fn not_after(&self) -> i64 {
+        self.0.not_after()
+    }
+
+    fn renewal_failures(&self) -> u64 {
+        self.0.failures()
+    }
 }
 
 /// What a kubelet stands on.
@@ -53,6 +69,9 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
         allowed_unsafe_sysctls: settings.flags.allowed_unsafe_sysctls.clone(),
         network_configured: ground.network_configured,
         node_logs: ground.node_logs,
+        client_certificate: serving
+            .client
+            .map(|kept| -> Arc<dyn ClientCertificate> { Arc::new(Own(kept)) }),
         manifest_path: settings.flags.pod_manifest_path.clone(),
         manifest_url: settings.flags.manifest_url()?,
         node_labels: settings.flags.node_label.iter().cloned().collect(),

@@ -2,15 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use k8s_openapi::api::core::v1::{Pod, Volume};
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::ContainerState;
 
 use super::text::{Text, Type};
 use crate::{
+    config::ClientCertificate,
     context::{self, Shared},
     observed::View,
     pods,
     sources::SOURCE,
+    volume,
 };
 
 /// Of a container's state, upstream's words.
@@ -31,6 +34,14 @@ pub(crate) fn kubelet(ctx: &Shared) -> String {
     ctx.runtime.operations().write(&mut text);
     ctx.observed.write_relists(&mut text);
     ctx.stats.starts.write(&mut text);
+    ctx.stats.durations.write(&mut text);
+    if let Some(certificate) = &ctx.config.client_certificate {
+        of_certificate(
+            &mut text,
+            certificate.as_ref(),
+            Timestamp::now().as_second(),
+        );
+    }
     let [evictions, preemptions] = ctx.evictions.counts();
     for (name, help, label, counts) in [
         (
@@ -69,6 +80,19 @@ fn gauge(text: &mut Text, name: &str, help: &str, samples: &[(&[(&str, &str)], u
     for (labels, value) in samples {
         text.sample(name, labels, *value as f64, 0);
     }
+}
+
+/// `now` is in seconds since 1970.
+fn of_certificate(text: &mut Text, certificate: &dyn ClientCertificate, now: i64) {
+    let name = "kubelet_certificate_manager_client_expiration_renew_errors";
+    let help = "[ALPHA] Counter of certificate renewal errors.";
+    text.family(name, help, Type::Counter);
+    text.sample(name, &[], certificate.renewal_failures() as f64, 0);
+    let name = "kubelet_certificate_manager_client_ttl_seconds";
+    let help = "[ALPHA] Gauge of the TTL (time-to-live) of the Kubelet's client certificate. The value is in seconds until certificate expiry (negative if already expired). If client certificate is invalid or unused, the value will be +INF.";
+    text.family(name, help, Type::Gauge);
+    let left = certificate.not_after().saturating_sub(now);
+    text.sample(name, &[], left as f64, 0);
 }
 
 /// What the runtime has.
@@ -126,7 +150,7 @@ fn volumes(text: &mut Text, ctx: &Shared, pods: &[Arc<Pod>]) {
             .into_iter()
             .flat_map(|spec| spec.volumes.iter().flatten())
         {
-            let plugin = plugin(volume);
+            let plugin = volume::plugin_of(volume);
             let desired = (plugin.clone(), "desired_state_of_world");
             *counts.entry(desired).or_default() += 1;
             if mounted {
@@ -147,22 +171,6 @@ fn volumes(text: &mut Text, ctx: &Shared, pods: &[Arc<Pod>]) {
     }
 }
 
-/// Upstream's name of what makes a volume: of the one field that it has beside its name.
-fn plugin(volume: &Volume) -> String {
-    let tree = serde_json::to_value(volume).unwrap_or_default();
-    let mut fields = tree.as_object().into_iter().flat_map(|tree| tree.keys());
-    let source = fields.rfind(|field| *field != "name");
-    match source.map(String::as_str) {
-        Some("emptyDir") => "kubernetes.io/empty-dir".to_owned(),
-        Some("hostPath") => "kubernetes.io/host-path".to_owned(),
-        Some("configMap") => "kubernetes.io/configmap".to_owned(),
-        Some("downwardAPI") => "kubernetes.io/downward-api".to_owned(),
-        Some("csi" | "ephemeral" | "persistentVolumeClaim") => "kubernetes.io/csi".to_owned(),
-        Some(other) => format!("kubernetes.io/{other}"),
-        None => "kubernetes.io/empty-dir".to_owned(),
-    }
-}
-
 fn has_ended(pod: &Pod) -> bool {
     let phase = pod
         .status
@@ -173,30 +181,33 @@ fn has_ended(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-    use crate::testing;
+
+    #[derive(Debug)]
+    struct Ends(i64);
+
+    impl ClientCertificate for Ends {
+        fn not_after(&self) -> i64 {
+            self.0
+        }
+
+        fn renewal_failures(&self) -> u64 {
+            3
+        }
+    }
 
     #[test]
-    fn volumes_are_of_upstreams_plugins() {
-        for (volume, expected) in [
-            (
-                json!({ "name": "v", "emptyDir": {} }),
-                "kubernetes.io/empty-dir",
-            ),
-            (json!({ "name": "v", "secret": {} }), "kubernetes.io/secret"),
-            (
-                json!({ "name": "v", "projected": {} }),
-                "kubernetes.io/projected",
-            ),
-            (
-                json!({ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }),
-                "kubernetes.io/csi",
-            ),
-        ] {
-            let volume: Volume = testing::object(volume);
-            assert_eq!(plugin(&volume), expected);
+    fn a_certificates_end_is_told_before_and_after_it() {
+        for (end, left) in [(150, "50"), (90, "-10")] {
+            let mut text = Text::default();
+            of_certificate(&mut text, &Ends(end), 100);
+            let text = text.finish();
+            for line in [
+                format!("kubelet_certificate_manager_client_ttl_seconds {left}"),
+                "kubelet_certificate_manager_client_expiration_renew_errors 3".to_owned(),
+            ] {
+                assert!(text.lines().any(|one| one == line), "{line}\n{text}");
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Claim and volume are read from the API server each time: the node authorizer lets a kubelet get those of its pods, no more.
 //! Volumes of types that no CSI driver serves, and that are none of `hostPath`, `local` and `nfs`, are refused by name.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -46,7 +46,10 @@ async fn setup(target: &Target<'_>, used: &PodClaim) -> Result<MountedVolume, Er
     check_node(target, &volume)?;
     let source = target.volume.persistent_volume_claim.as_ref();
     let read_only = source.and_then(|source| source.read_only) == Some(true);
-    mount(target, (&claim, &volume), read_only).await
+    let began = Instant::now();
+    let made = mount(target, (&claim, &volume), read_only).await;
+    target.count(plugin(&volume), began, made.is_ok());
+    made
 }
 
 async fn mount(
@@ -81,6 +84,21 @@ async fn mount(
         read_only,
         ..mounted
     })
+}
+
+/// Upstream's name of what mounts the volume.
+fn plugin(volume: &PersistentVolume) -> String {
+    let Some(spec) = volume.spec.as_ref() else {
+        return String::new();
+    };
+    let name = match () {
+        () if spec.csi.is_some() => "kubernetes.io/csi",
+        () if spec.nfs.is_some() => "kubernetes.io/nfs",
+        () if spec.host_path.is_some() => "kubernetes.io/host-path",
+        () if spec.local.is_some() => "kubernetes.io/local-volume",
+        () => "",
+    };
+    super::plugin(name, spec.csi.as_ref().map(|csi| csi.driver.as_str()))
 }
 
 /// The pod's place for what a claim is bound to. It is there once the pod has it.

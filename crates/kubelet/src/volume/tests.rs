@@ -41,3 +41,25 @@ async fn what_no_kubelet_mounts_any_more_is_refused() {
         );
     }
 }
+
+#[test]
+fn volumes_are_of_upstreams_plugins() {
+    for (volume, expected) in [
+        (
+            json!({ "name": "v", "emptyDir": {} }),
+            "kubernetes.io/empty-dir",
+        ),
+        (json!({ "name": "v", "secret": {} }), "kubernetes.io/secret"),
+        (
+            json!({ "name": "v", "projected": {} }),
+            "kubernetes.io/projected",
+        ),
+        (
+            json!({ "name": "v", "persistentVolumeClaim": { "claimName": "c" } }),
+            "kubernetes.io/csi",
+        ),
+    ] {
+        let volume: Volume = testing::object(volume);
+        assert_eq!(plugin_of(&volume), expected);
+    }
+}

@@ -21,6 +21,7 @@ use crate::{
     eviction::Eviction,
     observed::View,
     preemption,
+    stats::PodWork,
     status::Verdict,
     volume,
 };
@@ -208,6 +209,11 @@ impl Worker {
         let token = CancellationToken::new();
         self.start = Some(token.clone());
         self.show(pod);
+        let work = match plan.sandbox {
+            Sandbox::Keep => PodWork::Sync,
+            _ => PodWork::Create,
+        };
+        let durations = self.ctx.stats.durations.clone();
         let sequence = start::Sequence {
             ctx: self.ctx.clone(),
             pod: pod.clone(),
@@ -216,7 +222,9 @@ impl Worker {
             token,
         };
         self.tasks.spawn(async move {
+            let began = Instant::now();
             sequence.run().await;
+            durations.of_pod(work, began.elapsed());
             Done::Started
         });
     }

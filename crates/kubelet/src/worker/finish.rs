@@ -1,6 +1,9 @@
 //! The last stages: containers end, the status is told, and nothing of the pod is left behind.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::api::core::v1::Pod;
 use knarr_cri::v1::PodSandboxState;
@@ -13,6 +16,7 @@ use super::{Done, Stage, Stop, Update, Worker, kill};
 use crate::{
     context::{self, Context, Shared},
     observed::View,
+    stats::{GroupWork, PodWork, VolumeWork},
     status::writer,
     volume,
 };
@@ -73,7 +77,13 @@ impl Worker {
             return;
         }
         let work = kill::pod(self.ctx.clone(), update.pod.clone(), view.clone(), grace);
-        let task = self.tasks.spawn(async move { Done::Stopped(work.await) });
+        let durations = self.ctx.stats.durations.clone();
+        let task = self.tasks.spawn(async move {
+            let began = Instant::now();
+            let done = work.await;
+            durations.of_pod(PodWork::Kill, began.elapsed());
+            Done::Stopped(done)
+        });
         self.stop = Some(Stop { task, grace });
     }
 
@@ -85,8 +95,13 @@ impl Worker {
         let pod = update.pod.clone();
         if !self.cleaned {
             self.finishing = true;
-            self.tasks
-                .spawn(async move { Done::Cleaned(clean(&ctx, context::uid(&pod)).await) });
+            self.tasks.spawn(async move {
+                let began = Instant::now();
+                let done = clean(&ctx, context::uid(&pod)).await;
+                let durations = &ctx.stats.durations;
+                durations.of_pod(PodWork::Terminated, began.elapsed());
+                Done::Cleaned(done)
+            });
             return;
         }
         let deleted = update.gone || self.lost || pod.metadata.deletion_timestamp.is_some();
@@ -107,13 +122,32 @@ pub(crate) async fn clean(ctx: &Context, uid: &str) -> Result<(), String> {
     ctx.dra.unprepare(uid).await?;
     ctx.alignment.release(uid);
     ctx.devices.release(uid)?;
-    ctx.csi.teardown(uid).await?;
-    let done = volume::teardown(ctx.config.pod_dir(uid)).await;
-    done.map_err(|error| format!("cannot clean up volumes: {error}"))?;
+    volumes(ctx, uid).await?;
     ctx.users.release(uid);
+    let began = Instant::now();
     let (cgroups, uid) = (ctx.cgroups.clone(), uid.to_owned());
     let removed = tokio::task::spawn_blocking(move || cgroups.remove(&uid)).await;
+    let durations = &ctx.stats.durations;
+    durations.of_group(GroupWork::Destroy, began.elapsed());
     removed.map_err(|error| error.to_string())
+}
+
+/// Undoes the pod's volumes, which are counted by what makes them.
+async fn volumes(ctx: &Context, uid: &str) -> Result<(), String> {
+    let began = Instant::now();
+    let plugins = volume::plugins(ctx.config.pod_dir(uid)).await;
+    let undone = async {
+        ctx.csi.teardown(uid).await?;
+        let done = volume::teardown(ctx.config.pod_dir(uid)).await;
+        done.map_err(|error| format!("cannot clean up volumes: {error}"))
+    };
+    let undone = undone.await;
+    for plugin in plugins {
+        let (took, ok) = (began.elapsed(), undone.is_ok());
+        let durations = &ctx.stats.durations;
+        durations.of_volume(plugin, VolumeWork::Unmount, took, ok);
+    }
+    undone
 }
 
 async fn delete(ctx: Shared, pod: &Pod, gone: bool) -> Result<(), String> {

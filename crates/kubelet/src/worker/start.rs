@@ -26,7 +26,9 @@ use crate::{
     events::{NORMAL, WARNING},
     image::{self, Wanted},
     logs::Log,
-    resources, termination,
+    resources,
+    stats::GroupWork,
+    termination,
     volume::{self, Mounted},
 };
 
@@ -78,7 +80,8 @@ impl Sequence {
         }
         let (found, awaited) = images::handover(&self.plan.start);
         let images = self.unless_cancelled(self.images(found));
-        tokio::join!(images, self.containers(awaited));
+        // On the heap: below it a server of this process is called, all on one stack.
+        tokio::join!(images, Box::pin(self.containers(awaited)));
     }
 
     /// Starts the containers, each when its image is there.
@@ -208,7 +211,10 @@ impl Sequence {
         }
         let handler = self.handler().await?;
         let (cgroups, own) = (ctx.cgroups.clone(), pod.clone());
+        let began = Instant::now();
         let made = tokio::task::spawn_blocking(move || cgroups.create(&own)).await;
+        let durations = &ctx.stats.durations;
+        durations.of_group(GroupWork::Create, began.elapsed());
         made.map_err(|error| error.to_string())?
             .map_err(|error| format!("cannot make the pod's cgroup: {error}"))?;
         ctx.allocations.give_cgroup(uid, resources::pod_limits(pod));

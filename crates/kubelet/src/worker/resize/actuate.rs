@@ -1,6 +1,8 @@
 //! Giving running containers what their pod is promised, in upstream's order: memory before CPU; the pod's cgroup grows before its
 //! containers do, and shrinks after them. A failure leaves the rest for the next try.
 
+use std::time::Instant;
+
 use k8s_openapi::api::core::v1::{Container, Pod, ResourceRequirements};
 use knarr_cri::v1;
 
@@ -10,6 +12,7 @@ use crate::{
     context::{self, Context},
     observed::View,
     resources::{self, PodLimits},
+    stats::GroupWork,
     worker::kill,
 };
 
@@ -166,9 +169,11 @@ impl Run<'_> {
 
     async fn cgroup(&mut self, limits: PodLimits) -> Result<(), String> {
         let (cgroups, pod) = (self.ctx.cgroups.clone(), self.pod.clone());
-        let setting = tokio::task::spawn_blocking(move || cgroups.change(&pod, &limits));
+        let began = Instant::now();
+        let setting = tokio::task::spawn_blocking(move || cgroups.change(&pod, &limits)).await;
+        let durations = &self.ctx.stats.durations;
+        durations.of_group(GroupWork::Update, began.elapsed());
         setting
-            .await
             .map_err(|error| error.to_string())?
             .map_err(|error| format!("failed to set pod cgroup: {error}"))?;
         if limits.shares != 0 {
