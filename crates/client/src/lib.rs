@@ -23,6 +23,7 @@ pub mod informers;
 pub mod lease;
 pub mod queue;
 mod reflector;
+pub mod requests;
 pub mod storagemigration;
 pub mod throttle;
 mod wire;

@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tower::{BoxError, Service, ServiceExt};
 
+use crate::requests::Requests;
+
 /// How often a request is sent again (client-go's `maxRetries`).
 const RETRIES: usize = 10;
 /// Longest time a server is believed to need.
@@ -50,6 +52,7 @@ pub struct Throttle<S> {
     inner: S,
     window: Arc<Mutex<Window>>,
     freed: Arc<Notify>,
+    requests: Arc<Requests>,
 }
 
 impl<S> Throttle<S> {
@@ -63,7 +66,14 @@ impl<S> Throttle<S> {
             inner,
             window: Arc::new(Mutex::new(window)),
             freed: Arc::new(Notify::new()),
+            requests: Arc::default(),
         }
+    }
+
+    /// Where requests are counted, each try of one that is sent again.
+    #[must_use]
+    pub fn requests(&self) -> Arc<Requests> {
+        self.requests.clone()
     }
 
     /// Waits for a place in the window.
@@ -161,12 +171,20 @@ where
                 let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
                 let place = this.place().await;
                 let answer = timeout(ANSWER_TIMEOUT, this.inner.clone().oneshot(request));
-                let Ok(response) = answer.await else {
+                let answer = answer
+                    .await
+                    .map(|answer| answer.map_err(Into::<BoxError>::into));
+                let code = match &answer {
+                    Ok(Ok(response)) => Some(response.status()),
+                    _ => None,
+                };
+                this.requests.count(&parts.method, code);
+                let Ok(response) = answer else {
                     let (method, path) = (parts.method, parts.uri.path());
                     let text = format!("no answer to {method} {path} within {ANSWER_TIMEOUT:?}");
                     return Err(io::Error::new(io::ErrorKind::TimedOut, text).into());
                 };
-                let response = response.map_err(Into::into)?;
+                let response = response?;
                 let Some(wait) = retry_after(&response) else {
                     place.went_well();
                     return Ok(response);

@@ -20,7 +20,7 @@ use futures::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Request, Response, header::AUTHORIZATION};
 use hyper::body::Incoming;
 use knarr_auth::node_accounts::NAMESPACE as ACCOUNTS;
-use knarr_client::{Clients, throttle::Throttle};
+use knarr_client::{Clients, requests::Requests, throttle::Throttle};
 use knarr_webhook::{Credentials, Kubeconfig, Trust};
 use kube::client::Body;
 use parking_lot::Mutex;
@@ -152,6 +152,15 @@ impl Clients for KubeconfigClients {
             }
             _ => self.client(),
         }
+    }
+
+    fn counted(&self, name: &str, groups: &[&str]) -> (kube::Client, Option<Arc<Requests>>) {
+        if name.starts_with("system:serviceaccount:") {
+            return (self.as_user(name, groups), None);
+        }
+        let service = Throttle::new(self.own.clone());
+        let requests = service.requests();
+        (kube::Client::new(service, NAMESPACE), Some(requests))
     }
 }
 

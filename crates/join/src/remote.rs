@@ -7,9 +7,12 @@ use http::{
     header::{AUTHORIZATION, USER_AGENT},
 };
 use knarr_auth::{bootstrap_token::BootstrapToken, node_accounts};
-use knarr_client::{Clients, throttle::Throttle};
+use knarr_client::{Clients, requests::Requests, throttle::Throttle};
 use kube::client::Body;
-use tower::{BoxError, Layer, ServiceExt, util::MapRequestLayer};
+use tower::{
+    BoxError, Layer, ServiceExt,
+    util::{MapRequest, MapRequestLayer},
+};
 
 use crate::{
     accounts::{AsAccount, Issuer},
@@ -60,6 +63,15 @@ impl Clients for RemoteClients {
             None => refusing(name),
         }
     }
+
+    fn counted(&self, name: &str, groups: &[&str]) -> (kube::Client, Option<Arc<Requests>>) {
+        if name != self.user {
+            return (self.as_user(name, groups), None);
+        }
+        let service = named(self.node.clone());
+        let requests = service.requests();
+        (kube::Client::new(service, NAMESPACE), Some(requests))
+    }
 }
 
 /// Where requests go that name no namespace.
@@ -69,8 +81,13 @@ pub(crate) const NAMESPACE: &str = "default";
 const NODES_PROGRAM: HeaderValue = HeaderValue::from_static("kubelet");
 
 fn client(transport: Transport) -> kube::Client {
-    let named = saying(NODES_PROGRAM).layer(transport);
-    kube::Client::new(Throttle::new(named), NAMESPACE)
+    kube::Client::new(named(transport), NAMESPACE)
+}
+
+fn named(
+    transport: Transport,
+) -> Throttle<MapRequest<Transport, impl Fn(Request<Body>) -> Request<Body> + Clone>> {
+    Throttle::new(saying(NODES_PROGRAM).layer(transport))
 }
 
 /// Has requests say which program they come from.

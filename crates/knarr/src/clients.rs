@@ -1,8 +1,10 @@
 //! Clients of the API server in this process, one for each identity.
 
+use std::sync::Arc;
+
 use knarr_apiserver::{LocalService, Server};
 use knarr_auth::UserInfo;
-use knarr_client::{Clients, throttle::Throttle};
+use knarr_client::{Clients, requests::Requests, throttle::Throttle};
 
 /// Makes clients that call the server's handlers directly; RBAC applies to them as to any other.
 pub struct LocalClients {
@@ -20,12 +22,17 @@ impl LocalClients {
 
 impl Clients for LocalClients {
     fn as_user(&self, name: &str, groups: &[&str]) -> kube::Client {
+        self.counted(name, groups).0
+    }
+
+    fn counted(&self, name: &str, groups: &[&str]) -> (kube::Client, Option<Arc<Requests>>) {
         let user = UserInfo {
             name: name.to_owned(),
             groups: groups.iter().map(|group| (*group).to_owned()).collect(),
             ..UserInfo::default()
         };
         let service = Throttle::new(self.service.with_user(user));
-        kube::Client::new(service, "default")
+        let requests = service.requests();
+        (kube::Client::new(service, "default"), Some(requests))
     }
 }

@@ -7,6 +7,7 @@ use std::{
     sync::Arc,
 };
 
+use knarr_client::requests::Requests;
 use tokio::sync::Notify;
 
 use crate::{
@@ -68,6 +69,8 @@ pub struct Config {
     pub node_logs: Option<Arc<dyn NodeLogs>>,
     /// The certificate by which the API server knows the kubelet, where somebody renews it.
     pub client_certificate: Option<Arc<dyn ClientCertificate>>,
+    /// Where requests of the kubelet's client are counted, if they are.
+    pub requests: Option<Arc<Requests>>,
 }
 
 /// A certificate that somebody renews.
@@ -105,6 +108,7 @@ impl Default for Config {
             network_configured: Arc::default(),
             node_logs: None,
             client_certificate: None,
+            requests: None,
         }
     }
 }

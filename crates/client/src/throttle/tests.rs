@@ -54,6 +54,16 @@ async fn a_burst_shrinks_until_the_server_takes_it() {
         .filter(|answer| answer.as_ref().is_ok_and(|a| a.status() == 201));
     assert_eq!(made.count(), 3000, "no caller sees a refusal");
     let refused = server.refused.load(Ordering::SeqCst);
+    let counts = client.requests().counts();
+    let refusals = u64::try_from(refused).unwrap();
+    assert!(
+        counts.contains(&("201".to_owned(), "POST", 3_000)),
+        "{counts:?}"
+    );
+    assert!(
+        counts.contains(&("429".to_owned(), "POST", refusals)),
+        "{counts:?}"
+    );
     assert!(refused < 1500, "{refused} refusals for 3 000 requests");
 }
 

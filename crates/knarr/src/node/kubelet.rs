@@ -50,9 +50,9 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
     let settings = parts.settings;
     let cluster = &settings.cluster;
     let user = format!("system:node:{}", settings.name);
-    let client = parts
+    let (client, requests) = parts
         .clients
-        .as_user(&user, &["system:nodes", "system:authenticated"]);
+        .counted(&user, &["system:nodes", "system:authenticated"]);
     let token = parts.tasks.token().child_token();
     let config = knarr_kubelet::Config {
         instance: settings.host.instance.to_string(),
@@ -69,6 +69,7 @@ pub(super) async fn start(parts: &Parts<'_>, ground: Ground, serving: Serving) -
         allowed_unsafe_sysctls: settings.flags.allowed_unsafe_sysctls.clone(),
         network_configured: ground.network_configured,
         node_logs: ground.node_logs,
+        requests,
         client_certificate: serving
             .client
             .map(|kept| -> Arc<dyn ClientCertificate> { Arc::new(Own(kept)) }),

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
+use knarr_client::requests::Requests;
 use knarr_cri::v1::ContainerState;
 
 use super::text::{Text, Type};
@@ -35,6 +36,9 @@ pub(crate) fn kubelet(ctx: &Shared) -> String {
     ctx.observed.write_relists(&mut text);
     ctx.stats.starts.write(&mut text);
     ctx.stats.durations.write(&mut text);
+    if let Some(requests) = &ctx.config.requests {
+        of_requests(&mut text, requests);
+    }
     if let Some(certificate) = &ctx.config.client_certificate {
         of_certificate(
             &mut text,
@@ -79,6 +83,17 @@ fn gauge(text: &mut Text, name: &str, help: &str, samples: &[(&[(&str, &str)], u
     text.family(name, help, Type::Gauge);
     for (labels, value) in samples {
         text.sample(name, labels, *value as f64, 0);
+    }
+}
+
+/// The label `host` is absent: a client goes from one server to the other.
+fn of_requests(text: &mut Text, requests: &Requests) {
+    let name = "rest_client_requests_total";
+    let help = "[ALPHA] Number of HTTP requests, partitioned by status code, method, and host.";
+    text.family(name, help, Type::Counter);
+    for (code, method, count) in requests.counts() {
+        let labels = [("code", code.as_str()), ("method", method)];
+        text.sample(name, &labels, count as f64, 0);
     }
 }
 
