@@ -242,7 +242,10 @@ impl<'a, 'c> Evaluator<'a, 'c> {
                 let found = map.field(&select.field, self.cost)?;
                 found.ok_or_else(|| Error::failed(format!("no such key: {}", select.field)))
             }
-            _ => Err(Error::no_such_overload()),
+            // Only its type could tell: the null of an object that is not there has no fields.
+            (Val::List(_), _) => Err(library::of_list("string")),
+            (_, true) => Ok(Val::Bool(false)),
+            (_, false) => Err(Error::failed(format!("no such key: {}", select.field))),
         }
     }
 

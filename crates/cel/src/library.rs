@@ -21,7 +21,7 @@ use crate::{cost::Cost, eval::Error, value::Val};
 pub(crate) use crate::cost::tenth;
 pub use formats::Format;
 pub use net::Cidr;
-pub use operators::append;
+pub use operators::{append, of_list};
 pub use patterns::keep as keep_pattern;
 pub use semver::Semver;
 pub use urls::Url;

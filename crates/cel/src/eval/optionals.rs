@@ -5,7 +5,7 @@ use std::sync::Arc;
 use cel::IdedExpr;
 
 use super::{Error, Evaluated, Evaluator};
-use crate::{cost::Cost, value::Val};
+use crate::{cost::Cost, library, value::Val};
 
 impl<'a> Evaluator<'a, '_> {
     /// `optional.or(...)`, `optional.orValue(...)`: the other is evaluated only where there is no value.
@@ -33,6 +33,7 @@ pub(super) fn optional_field<'a>(operand: &Val<'a>, field: &str, cost: &mut Cost
         Val::Map(map) => Ok(Val::Optional(map.field(field, cost)?.map(Arc::new))),
         Val::Optional(None) => Ok(Val::Optional(None)),
         Val::Optional(Some(value)) => optional_field(value, field, cost),
-        _ => Err(Error::no_such_overload()),
+        Val::List(_) => Err(library::of_list("string")),
+        _ => Ok(Val::Optional(None)),
     }
 }

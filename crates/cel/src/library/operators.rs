@@ -95,19 +95,33 @@ fn find<'a>(
     index: &Val<'a>,
     cost: &mut Cost,
 ) -> std::result::Result<Option<Val<'a>>, Error> {
-    let (list, place) = match (of, index) {
-        (Val::List(list), Val::Int(index)) => (list, usize::try_from(*index).ok()),
-        (Val::List(list), Val::Uint(index)) => (list, usize::try_from(*index).ok()),
-        (Val::List(list), Val::Double(index)) if index.fract() == 0.0 && *index >= 0.0 => {
-            (list, Some(*index as usize))
+    let list = match of {
+        Val::List(list) => list,
+        Val::Map(map) => return Ok(map.get(index, cost)?),
+        // What is of no such type has nothing at any place.
+        _ => return Ok(None),
+    };
+    let place = match index {
+        Val::Int(index) => usize::try_from(*index).ok(),
+        Val::Uint(index) => usize::try_from(*index).ok(),
+        Val::Double(index) if index.fract() == 0.0 => (*index >= 0.0).then_some(*index as usize),
+        Val::Double(_) => {
+            let index = brief(index);
+            return Err(Error::failed(format!(
+                "unsupported index value {index} in list"
+            )));
         }
-        (Val::Map(map), key) => return Ok(map.get(key, cost)?),
-        _ => return Err(Error::no_such_overload()),
+        other => return Err(of_list(other.type_name())),
     };
     match place {
         Some(place) => Ok(list.get(place, cost)?),
         None => Ok(None),
     }
+}
+
+/// Of an index of this type, which no list has.
+pub fn of_list(ty: &str) -> Error {
+    Error::failed(format!("unsupported index type '{ty}' in list"))
 }
 
 fn at<'a>(of: &Val<'a>, index: &Val<'a>, cost: &mut Cost) -> Result<'a> {
