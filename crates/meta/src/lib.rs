@@ -3,7 +3,7 @@
 //! Nothing here does I/O or knows a kind. A request's body arrives as a `serde_json::Value`; [`object`] reads the parts
 //! every object has, [`object_meta`] validates them, [`field`] collects what is wrong, and [`status`] carries it back to
 //! the client in upstream's words. [`labels`], [`fields`] and [`node_selector`] select, [`patch`] changes, [`quantity`] counts, [`names`]
-//! checks and makes names, [`prefix`] is ranges of addresses, [`cron`] tells when, [`clock`] what time it is.
+//! checks and makes names, [`prefix`] is ranges of addresses, [`cron`] tells when, [`clock`] what time it is, [`json`] why a text is none.
 //!
 //! Typed structs for metadata were rejected: the API server must keep what it does not understand, and a tree walked
 //! in place costs less than a decode for the few fields that are read.
@@ -14,6 +14,7 @@ pub mod duration;
 pub mod field;
 pub mod fields;
 pub mod host_ports;
+pub mod json;
 pub mod labels;
 pub mod names;
 pub mod node_selector;

@@ -130,7 +130,11 @@ pub(crate) async fn exchange(
     })?;
     match head.status.is_success() {
         true => Ok(body.to_bytes()),
-        false => Err(error::of_status(head.status, &body.to_bytes())),
+        false => Err(error::of_status(
+            head.status,
+            &head.headers,
+            &body.to_bytes(),
+        )),
     }
 }
 

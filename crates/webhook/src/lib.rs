@@ -17,6 +17,7 @@
 // Numbers here come from outside.
 #![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
 
+pub mod answer;
 mod backend;
 mod client;
 mod config;

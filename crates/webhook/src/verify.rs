@@ -1,5 +1,7 @@
 //! Whether a server is who its configuration says, and who this process is to it.
 
+mod names;
+
 use std::sync::Arc;
 
 use knarr_auth::unverified::AnyCertificate;
@@ -104,19 +106,21 @@ impl ServerCertVerifier for Bundle {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
-        if self.certificates.iter().any(|one| one == end_entity) {
+        let verified = if self.certificates.iter().any(|one| one == end_entity) {
             // It vouches for itself: only its name and its time are left to check.
             valid_at(end_entity, now)?;
-            verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-            return Ok(ServerCertVerified::assertion());
-        }
-        self.authorities.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        )
+            let certificate = ParsedCertificate::try_from(end_entity)?;
+            verify_server_name(&certificate, server_name).map(|()| ServerCertVerified::assertion())
+        } else {
+            self.authorities.verify_server_cert(
+                end_entity,
+                intermediates,
+                server_name,
+                ocsp_response,
+                now,
+            )
+        };
+        verified.map_err(|error| names::explained(error, end_entity, server_name))
     }
 
     fn verify_tls12_signature(
@@ -181,6 +185,7 @@ pub fn explain(error: &TlsError) -> String {
         CertificateError::NotValidForNameContext { expected, .. } => {
             format!("certificate is not valid for {}", expected.to_str())
         }
+        CertificateError::Other(other) if other.0.is::<names::WrongName>() => other.0.to_string(),
         CertificateError::Other(other) if other.0.to_string() == SELF_SIGNED => {
             "certificate signed by unknown authority (it is an authority's own, which only the bundle can vouch for)".to_owned()
         }

@@ -42,12 +42,11 @@ impl MutatingWebhooks {
         let Some((kind, patch)) = verdict.patch else {
             return Ok(false);
         };
-        let operations: Vec<serde::de::IgnoredAny> =
-            serde_json::from_slice(&patch).map_err(|error| {
-                Failure::Call(format!(
-                    "received undecodable patch in webhook response: {error}"
-                ))
-            })?;
+        let operations = super::review::operations(&patch).map_err(|why| {
+            Failure::Call(format!(
+                "received undecodable patch in webhook response: {why}"
+            ))
+        })?;
         if operations.is_empty() {
             return Ok(false);
         }

@@ -5,13 +5,17 @@ use std::collections::BTreeMap;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use knarr_meta::{
-    Gvk,
+    Gvk, json,
     status::{Details, Reason, Status},
 };
+use knarr_webhook::answer::{self, ReviewKind};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::hook::Version;
+
+const KIND: &str = "AdmissionReview";
+const VERSIONS: [Version; 2] = [Version::V1, Version::V1beta1];
 
 /// Codes with which a refusal may be answered; another one becomes the first.
 const REFUSALS: std::ops::RangeInclusive<u16> = 400..=599;
@@ -52,7 +56,7 @@ pub fn encode(
     old: &Value,
 ) -> Result<Bytes, serde_json::Error> {
     let question = Question {
-        kind: "AdmissionReview",
+        kind: KIND,
         api_version: version.api_version(),
         request: Request {
             uid,
@@ -67,8 +71,8 @@ pub fn encode(
 /// Says what an object is, as it must in a review.
 pub fn set_type(object: &mut Value, kind: &Gvk) {
     if let Some(map) = object.as_object_mut() {
-        map.insert("apiVersion".to_owned(), json!(kind.api_version()));
-        map.insert("kind".to_owned(), json!(kind.kind));
+        map.insert("apiVersion".to_owned(), kind.api_version().into());
+        map.insert("kind".to_owned(), kind.kind.clone().into());
     }
 }
 
@@ -85,10 +89,8 @@ pub struct Verdict {
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 struct Answer {
-    kind: Option<String>,
-    api_version: Option<String>,
     response: Option<Response>,
 }
 
@@ -120,11 +122,19 @@ pub fn decode(
     mutating: bool,
     body: &[u8],
 ) -> Result<Verdict, Unusable> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| {
-        Unusable::Undecodable(format!(
-            "couldn't get version/kind; json parse error: {error}"
-        ))
-    })?;
+    let expected = version.api_version();
+    let review = answer::review(
+        body,
+        ReviewKind {
+            kind: KIND,
+            api_version: expected,
+            versions: &VERSIONS.map(Version::api_version),
+        },
+    );
+    let review = review.map_err(Unusable::Undecodable)?;
+    let given = answer::shown_type(&review);
+    let answer: Answer =
+        serde_json::from_value(review).map_err(|error| Unusable::Undecodable(error.to_string()))?;
     let invalid = |why: String| Err(Unusable::Invalid(why));
     let Some(response) = answer.response else {
         return invalid("webhook response was absent".to_owned());
@@ -134,14 +144,10 @@ pub fn decode(
         if got != uid {
             return invalid(format!("expected response.uid={uid:?}, got {got:?}"));
         }
-        let (kind, of) = (
-            answer.kind.unwrap_or_default(),
-            answer.api_version.unwrap_or_default(),
-        );
-        let expected = version.api_version();
-        if kind != "AdmissionReview" || of != expected {
+        let expected = format!("{expected}, Kind={KIND}");
+        if given != expected {
             return invalid(format!(
-                "expected webhook response of {expected}, Kind=AdmissionReview, got {of}, Kind={kind}"
+                "expected webhook response of {expected}, got {given}"
             ));
         }
     }
@@ -186,6 +192,34 @@ fn of_mutating(
         Some(kind) => return Ok(Some((kind, patch))),
     };
     Err(Unusable::Invalid(why.to_owned()))
+}
+
+/// The operations of a patch.
+///
+/// # Errors
+/// In Go's words, where it is none.
+pub fn operations(patch: &[u8]) -> Result<Vec<Value>, String> {
+    let tree: Value =
+        serde_json::from_slice(patch).map_err(|error| json::explain(&error, patch))?;
+    let of_type = |value: &Value, wanted: &str| {
+        let found = match value {
+            Value::Object(_) => "object",
+            Value::Array(_) => "array",
+            Value::String(_) => "string",
+            Value::Number(_) => "number",
+            Value::Bool(_) | Value::Null => "bool",
+        };
+        format!("json: cannot unmarshal {found} into Go value of type {wanted}")
+    };
+    let list = match tree {
+        Value::Null => return Ok(Vec::new()),
+        Value::Array(list) => list,
+        other => return Err(of_type(&other, "jsonpatch.Patch")),
+    };
+    match list.iter().find(|one| !one.is_object() && !one.is_null()) {
+        Some(other) => Err(of_type(other, "jsonpatch.Operation")),
+        None => Ok(list),
+    }
 }
 
 /// What a client is told of a refusal, as upstream's `ToStatusErr`: the webhook's own Status, which is always a failure.

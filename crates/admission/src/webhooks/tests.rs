@@ -161,6 +161,9 @@ async fn a_failure_refuses_or_is_ignored_as_the_policy_says() {
         }
         Some("/absent") => Reaction::Answer(json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1"})),
         Some("/kind") => Reaction::Answer(json!({"kind": "Pod", "apiVersion": "v1", "response": {"uid": review["request"]["uid"], "allowed": true}})),
+        Some("/typeless") => Reaction::Answer(json!({"response": {"uid": review["request"]["uid"], "allowed": true}})),
+        Some("/beta") => Reaction::Answer(json!({"kind": "AdmissionReview", "apiVersion": "admission.k8s.io/v1beta1"})),
+        Some("/map") => Reaction::Answer(allow(review, json!({"patchType": "JSONPatch", "patch": "e30="}))),
         Some("/json") => Reaction::Bytes(StatusCode::OK, b"<html>".to_vec()),
         Some("/patch") => Reaction::Answer(allow(review, json!({"patchType": "JSONPatch", "patch": "bm90IGpzb24="}))),
         Some("/untyped") => Reaction::Answer(allow(review, json!({"patch": "W10="}))),
@@ -182,7 +185,19 @@ async fn a_failure_refuses_or_is_ignored_as_the_policy_says() {
         ),
         (
             "kind",
-            "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got v1, Kind=Pod",
+            "failed to call webhook: no kind \"Pod\" is registered for version \"v1\" in scheme \"pkg/util/webhook/client.go:74\"",
+        ),
+        (
+            "typeless",
+            "received invalid webhook response: expected webhook response of admission.k8s.io/v1, Kind=AdmissionReview, got /, Kind=",
+        ),
+        (
+            "beta",
+            "failed to call webhook: converting (v1beta1.AdmissionReview) to (v1.AdmissionReview): unknown conversion",
+        ),
+        (
+            "map",
+            "received undecodable patch in webhook response: json: cannot unmarshal object into Go value of type jsonpatch.Patch",
         ),
         (
             "untyped",

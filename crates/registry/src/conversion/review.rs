@@ -5,8 +5,12 @@ use knarr_meta::{
     object::{self, str_at},
     object_meta,
 };
+use knarr_webhook::answer::{self, ReviewKind};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, value::RawValue};
+
+const KIND: &str = "ConversionReview";
+const VERSIONS: [Version; 2] = [Version::V1, Version::V1beta1];
 
 /// Versions of ConversionReview.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +57,7 @@ struct Request<'a> {
 /// The question of this uid.
 pub fn encode(version: Version, uid: &str, desired: &str, objects: &[&RawValue]) -> Vec<u8> {
     let question = Question {
-        kind: "ConversionReview",
+        kind: KIND,
         api_version: version.api_version(),
         request: Request {
             uid,
@@ -66,10 +70,8 @@ pub fn encode(version: Version, uid: &str, desired: &str, objects: &[&RawValue])
 }
 
 #[derive(Deserialize, Default)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default)]
 struct Answer {
-    kind: Option<String>,
-    api_version: Option<String>,
     response: Option<Response>,
 }
 
@@ -86,18 +88,20 @@ struct Response {
 /// # Errors
 /// Why it is none, or what the webhook says.
 pub fn decode(version: Version, uid: &str, body: &[u8]) -> Result<Vec<Value>, String> {
-    let answer: Answer = serde_json::from_slice(body)
-        .map_err(|error| format!("couldn't get version/kind; json parse error: {error}"))?;
-    let (kind, of) = (
-        answer.kind.unwrap_or_default(),
-        answer.api_version.unwrap_or_default(),
-    );
-    let expected = version.api_version();
-    if version == Version::V1 && (kind != "ConversionReview" || of != expected) {
+    let kind = ReviewKind {
+        kind: KIND,
+        api_version: version.api_version(),
+        versions: &VERSIONS.map(Version::api_version),
+    };
+    let review = answer::review(body, kind)?;
+    let given = answer::shown_type(&review);
+    let expected = format!("{}, Kind={KIND}", version.api_version());
+    if version == Version::V1 && given != expected {
         return Err(format!(
-            "expected webhook response of {expected}, Kind=ConversionReview, got {of}, Kind={kind}"
+            "expected webhook response of {expected}, got {given}"
         ));
     }
+    let answer: Answer = serde_json::from_value(review).map_err(|error| error.to_string())?;
     let Some(response) = answer.response else {
         return Err("no response provided".to_owned());
     };

@@ -39,7 +39,7 @@ fn an_answer_is_held_to_its_question() {
             json!({"kind": "Pod", "apiVersion": "v1"})
                 .to_string()
                 .into_bytes(),
-            "expected webhook response of apiextensions.k8s.io/v1, Kind=ConversionReview, got v1, Kind=Pod",
+            "no kind \"Pod\" is registered for version \"v1\" in scheme \"pkg/util/webhook/client.go:74\"",
         ),
         (
             json!({"kind": "ConversionReview", "apiVersion": "apiextensions.k8s.io/v1"})
