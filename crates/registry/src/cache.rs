@@ -289,12 +289,14 @@ impl Cache {
             if !filter.matches(&entry) {
                 continue;
             }
+            slice.entries.push(entry);
             if page.limit > 0 && slice.entries.len() == page.limit {
-                slice.more = true;
-                slice.remaining = filter.selects_everything().then_some((total - n) as u64);
+                let remaining = total - n - 1;
+                slice.more = remaining > 0;
+                let counted = slice.more && filter.selects_everything();
+                slice.remaining = counted.then_some(remaining as u64);
                 break;
             }
-            slice.entries.push(entry);
         }
         Ok(slice)
     }

@@ -302,6 +302,7 @@ impl World {
             1 => Start::After(newest + self.random.u64(..4)),
             _ => Start::After(newest.saturating_sub(self.random.u64(..40)).max(1)),
         };
+        let begins_now = matches!(start, Start::Now { .. });
         let options = WatchOptions {
             filter: filter(which),
             start,
@@ -315,9 +316,9 @@ impl World {
             Frames::new(pods().clone(), None),
         );
         let after = watcher.position();
-        let initial = match start {
-            Start::After(_) => Vec::new(),
-            Start::Now { .. } => {
+        let initial = match begins_now {
+            false => Vec::new(),
+            true => {
                 let items = self.model.list(which, after).into_iter();
                 items
                     .map(|item| item.replacen("ITEM", "ADDED", 1))

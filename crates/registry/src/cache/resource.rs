@@ -68,7 +68,7 @@ pub struct Page<'a> {
 pub struct Slice {
     pub revision: u64,
     pub entries: Vec<Arc<Entry>>,
-    /// Matching objects follow the last entry.
+    /// The page is full and objects follow its last entry, as upstream tells it: whether they match is found out with the next page.
     pub more: bool,
     /// How many follow, where that is known (no selectors).
     pub remaining: Option<u64>,
@@ -379,15 +379,16 @@ fn collect<'a>(
 ) -> Slice {
     let mut slice = Slice::default();
     let everything = filter.selects_everything();
-    for entry in entries {
+    let mut entries = entries;
+    while let Some(entry) = entries.next() {
         if !everything && !filter.matches(entry) {
             continue;
         }
+        slice.entries.push(entry.clone());
         if limit > 0 && slice.entries.len() == limit {
-            slice.more = true;
+            slice.more = entries.next().is_some();
             break;
         }
-        slice.entries.push(entry.clone());
     }
     slice
 }

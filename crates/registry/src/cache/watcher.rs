@@ -41,12 +41,14 @@ pub struct WatchOptions {
 }
 
 /// Where a watch begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The objects that exist come first as ADDED. `annotated`: then a bookmark that says they were all.
     Now { annotated: bool },
     /// Events above this revision.
     After(u64),
+    /// Nowhere: it tells of this error, and ends.
+    Failed(Box<Status>),
 }
 
 enum Phase {
@@ -112,6 +114,11 @@ impl<O: Output> Watcher<O> {
                 (phase, slice.revision)
             }
             Start::After(revision) => (live(&resource, &cache, revision), revision),
+            Start::Failed(status) => {
+                let until = resource.revision();
+                let events = futures::stream::iter([Err(*status)]).boxed();
+                (Phase::Replay { events, until }, until)
+            }
         };
         let stopped = resource.ended.clone().cancelled_owned().boxed();
         let mut watcher = Watcher {

@@ -94,6 +94,15 @@ fn lists_pages_in_key_order() {
         (keys(&slice), slice.more, slice.remaining),
         (vec!["n/a", "n/b"], true, None)
     );
+    // What follows is not selected, which only the next page finds out.
+    let page = Page {
+        start: None,
+        limit: 2,
+    };
+    let slice = cache.list(&filter("n", "metadata.name!=c"), page);
+    assert_eq!((keys(&slice), slice.more), (vec!["n/a", "n/b"], true));
+    let slice = cache.list(&filter("n", "metadata.name!=b"), page);
+    assert_eq!((keys(&slice), slice.more), (vec!["n/a", "n/c"], false));
 }
 
 #[test]
