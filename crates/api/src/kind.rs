@@ -16,10 +16,7 @@ pub use crate::{
     alias::{Alias, as_stored},
     column::{Column, Text, text},
     tree::{fields_differ, metadata_differs},
-    verb::{
-        CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION,
-        returns_deleted,
-    },
+    verb::{CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION},
 };
 
 /// Where objects of a kind live.
@@ -361,6 +358,10 @@ pub trait Strategy: Send + Sync {
     /// What becomes of an object that was found valid when upstream reads it from its store again.
     fn settle(&self, _object: &mut Value) {}
 
+    /// Messages of a new object that is not prepared yet, right or not, where preparing it hides what they are about.
+    fn early_warnings(&self, _object: &Value) -> Vec<String> {
+        Vec::new()
+    }
     /// Messages for `Warning: 299` headers, of an object that is right, complete and about to be stored; `old`: what it replaces.
     fn warnings(&self, _object: &Value, _old: Option<&Value>, _part: Part) -> Vec<String> {
         Vec::new()

@@ -43,7 +43,7 @@ pub mod table;
 mod testing;
 mod tree;
 mod validate;
-mod verb;
+pub mod verb;
 mod warnings;
 
 pub use kind::{Alias, BuiltIn, Kind, Requester, Strategy};

@@ -43,7 +43,8 @@ pub fn serve(
         _ => return None,
     };
     let accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn);
-    Some(accepted.map(|accepted| respond::tree(StatusCode::OK, &document, accepted)))
+    let answer = accepted.map(|accepted| respond::tree(StatusCode::OK, &document, accepted));
+    Some(answer.map_err(knarr_meta::Status::from))
 }
 
 /// Paths for `GET /`.

@@ -28,7 +28,10 @@ use crate::{
     server::limits::Place,
 };
 
-pub use self::{address::Address, options::Stream};
+pub use self::{
+    address::Address,
+    options::{Stream, validate_log},
+};
 
 /// Dialing and the answer's head each get this long.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(10);

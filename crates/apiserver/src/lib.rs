@@ -20,7 +20,6 @@ pub mod bootstrap;
 mod core;
 mod discovery;
 mod handlers;
-mod json;
 mod kubelet;
 mod metadata;
 pub mod negotiate;

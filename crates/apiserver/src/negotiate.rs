@@ -113,8 +113,40 @@ pub fn clauses(accept: &str) -> Vec<Clause<'_>> {
     clauses
 }
 
+/// Why nothing is chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is nothing that the client takes.
+    NotAcceptable,
+    /// It takes the metadata of one object, and the answer is a list.
+    List,
+    /// It takes the metadata of a list, and the answer is one object.
+    NotList,
+}
+
+impl Refused {
+    /// What the client is told, where the answer would be of this type of Go.
+    pub fn of_type(self, name: &str) -> Status {
+        Status::not_acceptable(match self {
+            Refused::NotAcceptable => return not_acceptable(),
+            Refused::List => format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({name})"
+            ),
+            Refused::NotList => format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({name})"
+            ),
+        })
+    }
+}
+
+impl From<Refused> for Status {
+    fn from(_: Refused) -> Status {
+        not_acceptable()
+    }
+}
+
 /// Chooses from an `Accept` header; empty accepts JSON.
-pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accepted, Status> {
+pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accepted, Refused> {
     if let Some(encoding) = plain(accept, objects) {
         return Ok(Accepted {
             encoding,
@@ -124,8 +156,8 @@ pub fn negotiate(accept: &str, shapes: Shapes, objects: Objects) -> Result<Accep
     }
     clauses(accept)
         .iter()
-        .find_map(|c| accept_clause(c, shapes, objects))
-        .ok_or_else(not_acceptable)
+        .find_map(|c| accept_clause(c, shapes, objects).transpose())
+        .unwrap_or(Err(Refused::NotAcceptable))
 }
 
 /// What nearly all clients say that want objects as they are, known as a whole.
@@ -142,7 +174,7 @@ fn plain(accept: &str, objects: Objects) -> Option<Encoding> {
 }
 
 /// Chooses by a request's headers and its `pretty` parameter.
-pub fn of(request: &ApiRequest<'_>, shapes: Shapes, objects: Objects) -> Result<Accepted, Status> {
+pub fn of(request: &ApiRequest<'_>, shapes: Shapes, objects: Objects) -> Result<Accepted, Refused> {
     let mut accepted = negotiate(request.headers.accept, shapes, objects)?;
     accepted.pretty |= pretty(request.query.find("pretty"), &request.headers.user_agent);
     Ok(accepted)
@@ -190,35 +222,29 @@ fn clause(text: &str) -> Option<Clause<'_>> {
     })
 }
 
-fn accept_clause(clause: &Clause<'_>, shapes: Shapes, objects: Objects) -> Option<Accepted> {
+/// What a clause asks for; `None`: something that the endpoint does not have.
+///
+/// # Errors
+/// Where upstream chooses the clause, and finds out with the answer that it does not fit.
+fn accept_clause(
+    clause: &Clause<'_>,
+    shapes: Shapes,
+    objects: Objects,
+) -> Result<Option<Accepted>, Refused> {
     let encoding = match clause.media {
         ("application", "json" | "*") | ("*", "*") => Encoding::Json,
         ("application", "yaml") => Encoding::Yaml,
         ("application", "vnd.kubernetes.protobuf") => Encoding::Protobuf,
-        _ => return None,
+        _ => return Ok(None),
     };
     let param = |name: &str| clause.param(name);
     if param("stream").is_some_and(|s| !matches!(s, "" | "watch"))
         || param("sv").is_some_and(|s| !matches!(s, "" | "v1"))
     {
-        return None;
+        return Ok(None);
     }
-    let shape = match (param("as"), param("g"), param("v")) {
-        (None, None, None) => Shape::Object,
-        (Some(kind), Some("meta.k8s.io"), Some(version)) => {
-            let version = match version {
-                "v1" => MetaVersion::V1,
-                "v1beta1" => MetaVersion::V1beta1,
-                _ => return None,
-            };
-            match (kind, shapes) {
-                ("Table", Shapes::Object | Shapes::List) => Shape::Table(version),
-                ("PartialObjectMetadata", Shapes::Object | Shapes::Metadata)
-                | ("PartialObjectMetadataList", Shapes::List) => Shape::Partial(version),
-                _ => return None,
-            }
-        }
-        _ => return None,
+    let Some(shape) = shape(clause, shapes)? else {
+        return Ok(None);
     };
     let encodes = encoding != Encoding::Protobuf
         || match shape {
@@ -226,11 +252,29 @@ fn accept_clause(clause: &Clause<'_>, shapes: Shapes, objects: Objects) -> Optio
             Shape::Table(_) => false,
             Shape::Partial(_) => true,
         };
-    encodes.then(|| Accepted {
+    Ok(encodes.then(|| Accepted {
         encoding,
         shape,
         pretty: param("pretty") == Some("1"),
-    })
+    }))
+}
+
+fn shape(clause: &Clause<'_>, shapes: Shapes) -> Result<Option<Shape>, Refused> {
+    let param = |name: &str| clause.param(name);
+    let (kind, version) = match (param("as"), param("g"), param("v")) {
+        (None, None, None) => return Ok(Some(Shape::Object)),
+        (Some(kind), Some("meta.k8s.io"), Some("v1")) => (kind, MetaVersion::V1),
+        (Some(kind), Some("meta.k8s.io"), Some("v1beta1")) => (kind, MetaVersion::V1beta1),
+        _ => return Ok(None),
+    };
+    match (kind, shapes) {
+        ("Table", Shapes::Object | Shapes::List) => Ok(Some(Shape::Table(version))),
+        ("PartialObjectMetadata", Shapes::Object | Shapes::Metadata)
+        | ("PartialObjectMetadataList", Shapes::List) => Ok(Some(Shape::Partial(version))),
+        ("PartialObjectMetadata", Shapes::List) => Err(Refused::List),
+        ("PartialObjectMetadataList", Shapes::Object | Shapes::Metadata) => Err(Refused::NotList),
+        _ => Ok(None),
+    }
 }
 
 /// Whether the answer is indented: asked for by `?pretty`, or for people's tools unless declined.
@@ -263,7 +307,7 @@ pub fn body_encoding(content_type: &str) -> Result<BodyEncoding, Status> {
         .to_ascii_lowercase();
     match media.as_str() {
         "" | "application/json" => Ok(BodyEncoding::Json),
-        "application/yaml" | "application/x-yaml" => Ok(BodyEncoding::Yaml),
+        "application/yaml" => Ok(BodyEncoding::Yaml),
         protobuf::CONTENT_TYPE => Ok(BodyEncoding::Protobuf),
         _ => Err(Status::unsupported_media_type(
             "the body of the request was in an unknown format - accepted media types include: \

@@ -24,6 +24,7 @@ pub mod pages;
 pub mod peer;
 mod refusal;
 pub mod rotation;
+mod scope;
 mod streams;
 mod token_use;
 mod warnings;

@@ -2,13 +2,17 @@
 //!
 //! `yes` and `off` are booleans and `0644` is octal; strings that look like either are written in quotes.
 
+mod keys;
+
 use std::thread::ScopedJoinHandle;
 
 use knarr_api::schema;
 use knarr_meta::patch::MAX_DEPTH;
-use serde::de::Error as _;
+use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
 use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
+
+use self::keys::Keys;
 
 /// Longer keys are no simple keys of YAML, which take up to 1024 characters.
 const KEY_BYTES: usize = 1000;
@@ -23,7 +27,7 @@ const SLACK: usize = 10_000;
 
 /// Parses a document; those that follow it are not looked at. What it may use grows with its length and no faster.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
-    read(text, DuplicateKeyPolicy::LastWins).map_err(|error| error.to_string())
+    read(text, DuplicateKeyPolicy::LastWins).map_err(|error: serde_saphyr::Error| error.to_string())
 }
 
 /// Reads a document as [`parse`], and where `look` asks for it, what upstream says of a key that it has twice in one mapping.
@@ -72,17 +76,22 @@ fn is_plain(tree: &Value) -> bool {
     }
 }
 
-/// What upstream says of a document that has a key twice in one mapping.
+/// How that begins which upstream says of a document; a line each follows.
+pub const UNMARSHAL_ERRORS: &str = "yaml: unmarshal errors:\n";
+
+/// What upstream says of a document that has keys twice in one mapping.
 fn duplicate(text: &[u8]) -> Option<String> {
-    let error = read(text, DuplicateKeyPolicy::Error).err()?;
-    let serde_saphyr::Error::DuplicateMappingKey { key, .. } = error.without_snippet() else {
+    let refused = read::<Value>(text, DuplicateKeyPolicy::Error).err()?;
+    let serde_saphyr::Error::DuplicateMappingKey { .. } = refused.without_snippet() else {
         return None;
     };
-    let line = error.location().map_or(0, |at| at.line());
-    let key = knarr_meta::field::quote(key.as_deref().unwrap_or_default());
-    Some(format!(
-        "yaml: unmarshal errors:\n  line {line}: key {key} already set in map"
-    ))
+    let Keys(twice) = read(text, DuplicateKeyPolicy::PassThrough).ok()?;
+    let lines = twice.iter().map(|(line, key)| {
+        let key = knarr_meta::field::quote(key);
+        format!("  line {line}: key {key} already set in map")
+    });
+    let lines = lines.collect::<Vec<_>>().join("\n");
+    (!twice.is_empty()).then(|| format!("{UNMARSHAL_ERRORS}{lines}"))
 }
 
 /// A stream up to the line that ends its first document. Such a line is at no other place: whatever is within a document has something
@@ -108,7 +117,10 @@ fn first_document(text: &[u8]) -> &[u8] {
     text
 }
 
-fn read(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<Value, serde_saphyr::Error> {
+fn read<T>(text: &[u8], duplicates: DuplicateKeyPolicy) -> Result<T, serde_saphyr::Error>
+where
+    T: DeserializeOwned + Send,
+{
     let text = first_document(text);
     let read = || {
         let limits = budget! {
@@ -264,6 +276,10 @@ mod tests {
         let told = "yaml: unmarshal errors:\n  line 3: key \"b\" already set in map";
         assert_eq!(duplicate(twice.as_bytes()).as_deref(), Some(told));
         assert_eq!(duplicate(b"a: 1\n---\na: 2\n"), None);
+        let more =
+            "m:\n  a: 1\n  b: {c: 1, c: 2}\n  a: 2\nl:\n- x: 1\n  x:\n    y: 1\n    y: 2\nm: 3\n";
+        let told = "yaml: unmarshal errors:\n  line 3: key \"c\" already set in map\n  line 4: key \"a\" already set in map\n  line 9: key \"y\" already set in map\n  line 8: key \"x\" already set in map\n  line 10: key \"m\" already set in map";
+        assert_eq!(duplicate(more.as_bytes()).as_deref(), Some(told));
     }
 
     #[test]
@@ -296,6 +312,12 @@ mod tests {
             for levels in [1, 15, 17, 40, MAX_DEPTH - 1] {
                 let tree = parse(made(levels).as_bytes());
                 assert_eq!(tree.map(|tree| depth(&tree)), Ok(levels), "{form}");
+                let twice = match form {
+                    "flow" => format!("{{z: 1, z: {}}}", made(levels - 1)),
+                    "lists" => format!("z: 1\nz:\n {}", made(levels - 1)),
+                    _ => format!("{}\na: 1\n", made(levels)),
+                };
+                assert!(duplicate(twice.as_bytes()).is_some(), "{form} {levels}");
             }
             let refused = parse(made(MAX_DEPTH + 2).as_bytes());
             assert!(refused.is_err(), "{form}");

@@ -12,7 +12,10 @@ mod strategic;
 #[cfg(test)]
 mod tests;
 
-pub use self::{json::MAX_JSON_PATCH_OPERATIONS, strategic::strategic};
+pub use self::{
+    json::MAX_JSON_PATCH_OPERATIONS,
+    strategic::{shown, strategic},
+};
 
 use self::json::{Failure, Operations, apply};
 

@@ -7,8 +7,8 @@ use super::{
 };
 use crate::{
     Kind,
-    kind::{self, Scope, Subresource, Verb},
-    schema,
+    kind::{Scope, Subresource, Verb},
+    schema, verb,
 };
 
 const STATUS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.Status";
@@ -323,7 +323,7 @@ impl<'k> Served<'k> {
             operations.push(self.write("put", "replace", "", description, self.gvk()));
         }
         if self.serves(Verb::Delete) {
-            let response = match kind::returns_deleted(self.group, &self.kind.resource) {
+            let response = match verb::returns_deleted(self.group, &self.kind.resource) {
                 true => self.definition,
                 false => STATUS,
             };

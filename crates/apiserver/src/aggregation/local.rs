@@ -215,7 +215,7 @@ impl Locals {
         }
         let accepted = negotiate::of(request, Shapes::None, Objects::BuiltIn);
         let list = |accepted| respond::tree(StatusCode::OK, &local.resource_list(), accepted);
-        Some(accepted.map(list))
+        Some(accepted.map(list).map_err(Status::from))
     }
 }
 

@@ -1,7 +1,12 @@
 //! Options of the streaming subresources: from the API's query to the kubelet's.
 
 use knarr_auth::query::Query;
-use knarr_meta::{object, status::Status};
+use knarr_meta::{
+    GroupKind,
+    field::{Error, Path},
+    object,
+    status::Status,
+};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -76,7 +81,51 @@ pub fn with_query(path: &str, pairs: Vec<(&str, String)>) -> String {
     out
 }
 
-/// PodLogOptions as the kubelet reads them, with upstream's validation.
+/// PodLogOptions, of upstream's validation.
+///
+/// # Errors
+/// 422 in the name of the pod, 400 for numbers that are none.
+pub fn validate_log(query: &Query<'_>, pod: &str) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let path = |field: &'static str| Path::new(field);
+    let (tail, limit) = (query.integer("tailLines")?, query.integer("limitBytes")?);
+    let since = query.integer("sinceSeconds")?;
+    if let Some(tail) = tail.filter(|tail| *tail < 0) {
+        let why = "must be greater than or equal to 0";
+        errors.push(Error::invalid(&path("tailLines"), tail, why));
+    }
+    let mut above_zero = |field, value: Option<i64>| {
+        if let Some(value) = value.filter(|value| *value < 1) {
+            errors.push(Error::invalid(
+                &path(field),
+                value,
+                "must be greater than 0",
+            ));
+        }
+    };
+    above_zero("limitBytes", limit);
+    if since.is_some() && !query.get("sinceTime").is_empty() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        // As a path of no field is shown.
+        errors.push(Error::forbidden(&path("[]"), why));
+    } else {
+        above_zero("sinceSeconds", since);
+    }
+    // Where upstream's gate PodLogsQuerySplitStreams is off, as it is by default.
+    if query.find("stream").is_some() {
+        let why = "may not be specified";
+        errors.push(Error::forbidden(&path("stream"), why));
+    }
+    match errors.is_empty() {
+        true => Ok(()),
+        false => {
+            let kind = GroupKind::new("", "PodLogOptions");
+            Err(Status::invalid(kind, pod, errors))
+        }
+    }
+}
+
+/// PodLogOptions that were found valid, as the kubelet reads them.
 pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Status> {
     let mut pairs = Vec::new();
     for name in ["follow", "previous", "timestamps"] {
@@ -84,42 +133,14 @@ pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Statu
             pairs.push((name, "true".to_owned()));
         }
     }
-    let invalid = |field: &str, value: i64, why: &str| {
-        let error = knarr_meta::field::Error::invalid(
-            &knarr_meta::field::Path::new(field.to_owned()),
-            value,
-            why,
-        );
-        Status::invalid(
-            knarr_meta::GroupKind::new("", "PodLogOptions"),
-            "",
-            vec![error],
-        )
-    };
-    for (name, least) in [("tailLines", 0), ("limitBytes", 1), ("sinceSeconds", 1)] {
+    for name in ["tailLines", "limitBytes", "sinceSeconds"] {
         if let Some(value) = query.integer(name)? {
-            if value < least {
-                return Err(invalid(
-                    name,
-                    value,
-                    &format!("must be greater than {}", least - 1),
-                ));
-            }
             pairs.push((name, value.to_string()));
         }
     }
     let since = query.get("sinceTime");
     if !since.is_empty() {
         pairs.push(("sinceTime", since.to_owned()));
-    }
-    if pairs.iter().any(|p| p.0 == "sinceTime") && pairs.iter().any(|p| p.0 == "sinceSeconds") {
-        return Err(Status::bad_request(
-            "at most one of `sinceTime` or `sinceSeconds` may be specified",
-        ));
-    }
-    let stream = query.get("stream");
-    if !stream.is_empty() {
-        pairs.push(("stream", stream.to_owned()));
     }
     Ok(pairs)
 }
@@ -249,6 +270,33 @@ mod tests {
         assert_eq!(
             log_container(&pod(), "c").unwrap_err().message,
             "container c is not valid for pod web"
+        );
+    }
+
+    #[test]
+    fn options_of_logs_are_refused_in_upstreams_words() {
+        let refused = |text: &str| {
+            let query = Query::parse(text).unwrap();
+            validate_log(&query, "web").map_err(|status| (status.code, status.message))
+        };
+        let invalid = |why: &str| Err((422, format!("PodLogOptions \"web\" is invalid: {why}")));
+        assert_eq!(
+            refused("tailLines=0&limitBytes=1&sinceSeconds=1&follow=true"),
+            Ok(())
+        );
+        assert_eq!(
+            refused("tailLines=-1"),
+            invalid("tailLines: Invalid value: -1: must be greater than or equal to 0")
+        );
+        assert_eq!(
+            refused("limitBytes=0&sinceSeconds=0"),
+            invalid(
+                "[limitBytes: Invalid value: 0: must be greater than 0, sinceSeconds: Invalid value: 0: must be greater than 0]"
+            )
+        );
+        assert_eq!(
+            refused("stream=Stdout"),
+            invalid("stream: Forbidden: may not be specified")
         );
     }
 }

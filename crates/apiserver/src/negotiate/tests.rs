@@ -76,6 +76,25 @@ fn chooses_what_clients_ask_for() {
     );
 }
 
+/// Upstream chooses what does not fit, and finds that out with the answer.
+#[test]
+fn what_does_not_fit_is_chosen_all_the_same() {
+    let partial = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1";
+    let list = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+    for (accept, shapes, wanted) in [
+        (partial, Shapes::List, Refused::List),
+        (list, Shapes::Object, Refused::NotList),
+        (list, Shapes::Metadata, Refused::NotList),
+        (list, Shapes::None, Refused::NotAcceptable),
+    ] {
+        let refused = negotiate(accept, shapes, Objects::BuiltIn);
+        assert_eq!(refused, Err(wanted), "{accept}");
+    }
+    let both = format!("{list},application/json");
+    let refused = negotiate(&both, Shapes::Object, Objects::BuiltIn);
+    assert_eq!(refused, Err(Refused::NotList));
+}
+
 #[test]
 fn indents_for_people() {
     assert!(pretty(None, "curl/8"));
@@ -96,6 +115,7 @@ fn knows_bodies() {
         BodyEncoding::Yaml
     );
     assert_eq!(body_encoding("application/cbor").unwrap_err().code, 415);
+    assert_eq!(body_encoding("application/x-yaml").unwrap_err().code, 415);
 }
 
 #[test]

@@ -28,24 +28,49 @@ use crate::{negotiate::Shapes, respond::Answer, yaml};
 /// The content type of an apply.
 pub const CONTENT_TYPE: &str = "application/apply-patch+yaml";
 
-/// Reads a configuration. With strict validation a key that is there twice is refused, else told or ignored.
+/// What is to be applied.
+pub struct Configuration {
+    pub tree: Value,
+    /// With strict validation: what is said of keys that it has twice.
+    twice: Option<String>,
+}
+
+impl Configuration {
+    /// Refuses keys that are there twice. Upstream looks once the configuration could be applied, and tells warnings of them to
+    /// nobody, as they are of two lines.
+    ///
+    /// # Errors
+    /// 400, with strict validation.
+    pub fn check_keys(&self) -> Result<(), Status> {
+        match &self.twice {
+            Some(why) => Err(Status::bad_request(format!(
+                "error strict decoding patch: error converting YAML to JSON: {why}"
+            ))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Reads a configuration.
 pub fn configuration(
     ask: &Ask<'_>,
     body: &Bytes,
     validation: FieldValidation,
-) -> Result<Value, Status> {
+) -> Result<Configuration, Status> {
     knarr_meta::patch::check_size(body.len())?;
     let undecodable = |why: &str| Status::bad_request(format!("error decoding patch: {why}"));
-    let look = validation != FieldValidation::Ignore;
-    let (config, twice) =
-        yaml::document(body, look).map_err(|why| match looks_like_json(body) {
-            true => undecodable(&format!("error converting YAML to JSON: yaml: {why}")),
-            false => Status::bad_request(format!("error encoding patch: yaml: {why}")),
-        })?;
-    let found = match &config {
+    let look = validation == FieldValidation::Strict;
+    let (tree, twice) = yaml::document(body, look).map_err(|why| match looks_like_json(body) {
+        true => undecodable(&format!("error converting YAML to JSON: yaml: {why}")),
+        false => Status::bad_request(format!("error encoding patch: yaml: {why}")),
+    })?;
+    let found = match &tree {
         Value::Object(_) => None,
         // Nothing at all is a configuration without a type.
-        Value::Null => return Ok(Value::Object(serde_json::Map::new())),
+        Value::Null => {
+            let tree = Value::Object(serde_json::Map::new());
+            return Ok(Configuration { tree, twice });
+        }
         Value::Array(_) => Some("array"),
         Value::String(_) => Some("string"),
         Value::Number(_) => Some("number"),
@@ -56,18 +81,8 @@ pub fn configuration(
             "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )));
     }
-    ask.audit.request_patch(|| Some(config.clone()));
-    let twice = twice.map(|why| format!("error converting YAML to JSON: {why}"));
-    match (twice, validation) {
-        (Some(why), FieldValidation::Strict) => Err(Status::bad_request(format!(
-            "error strict decoding patch: {why}"
-        ))),
-        (Some(why), _) => {
-            ask.warnings.add(why);
-            Ok(config)
-        }
-        (None, _) => Ok(config),
-    }
+    ask.audit.request_patch(|| Some(tree.clone()));
+    Ok(Configuration { tree, twice })
 }
 
 /// What upstream does not read as YAML at first.
@@ -182,7 +197,7 @@ async fn repeated(
 struct Wish<'w, 'r> {
     ask: &'w Ask<'r>,
     options: &'w WriteOptions,
-    config: &'w Value,
+    config: &'w Configuration,
     part: Part,
 }
 
@@ -199,17 +214,21 @@ impl Wish<'_, '_> {
             .map(|(alias, live)| (alias.decode)(live.clone()));
         let live = converted.as_ref().or(live);
         let force = self.options.force;
-        let mut tree = manager.apply(ask.kind(), self.part, live, self.config, force)?;
+        let mut tree = manager.apply(ask.kind(), self.part, live, &self.config.tree, force)?;
         // The configuration is of its type already: what goes now are nulls, and what was never valid.
         let expected = Expected::of(ask);
         let converted = decode::convert(&mut tree, &expected)?;
         converted.map_err(|why| self.not_converted(&expected, &why))?;
+        self.config.check_keys()?;
         Ok(decode::to_stored(ask, tree))
     }
 
     /// An error that upstream gives no reason.
     fn not_converted(&self, expected: &Expected<'_>, why: &dyn std::fmt::Display) -> Status {
-        let (namespace, name) = (object::namespace(self.config), object::name(self.config));
+        let (namespace, name) = (
+            object::namespace(&self.config.tree),
+            object::name(&self.config.tree),
+        );
         let kind = format!(
             "{}/{}, Kind={}",
             expected.group, expected.version, expected.kind
@@ -226,7 +245,7 @@ impl Wish<'_, '_> {
     async fn create(&self, write: &Write<'_>) -> Result<Arc<Entry>, Status> {
         let (ask, name) = (self.ask, self.ask.request.info.name);
         may_create(ask)?;
-        let tree = self.made_of(None)?;
+        let mut tree = self.made_of(None)?;
         let uid = object::uid(&tree);
         if !uid.is_empty() {
             return Err(Status::conflict(
@@ -238,6 +257,10 @@ impl Wish<'_, '_> {
             ));
         }
         check_name(name, &tree)?;
+        // Of what is not there yet no version is looked at.
+        if let Some(metadata) = object::metadata_mut(&mut tree) {
+            metadata.remove("resourceVersion");
+        }
         ask.core.registry.create(write, tree).await
     }
 }

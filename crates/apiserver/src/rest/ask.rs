@@ -16,13 +16,18 @@ use serde_json::{Value, json};
 
 use crate::{
     core::Core,
-    negotiate::{self, Accepted, Encoding, Objects, Shape, Shapes},
+    negotiate::{self, Accepted, Encoding, Objects, Refused, Shape, Shapes},
     protobuf,
     server::audit::Audit,
+    yaml,
 };
 
 const NO_ROUTE: &str = "406: Not Acceptable\n\nAvailable representations: \
     application/json, application/yaml, application/vnd.kubernetes.protobuf";
+
+/// What routes of lists have beside it.
+const STREAMS: &str =
+    ", application/json;stream=watch, application/vnd.kubernetes.protobuf;stream=watch";
 
 /// Resources whose `/status` upstream does not print.
 const STATUS_WITHOUT_TABLE: [(&str, &str); 4] = [
@@ -66,6 +71,20 @@ impl<'r> Ask<'r> {
         GroupResource::new(self.served.group_text(), self.kind().resource.clone())
     }
 
+    /// Warns of what strict decoding finds: what is said of YAML has a warning a line.
+    pub fn warn(&self, problems: Vec<String>) {
+        for problem in problems {
+            match problem.strip_prefix(yaml::UNMARSHAL_ERRORS) {
+                None => self.warnings.add(problem),
+                Some(lines) => {
+                    for line in lines.lines() {
+                        self.warnings.add(line.trim().to_owned());
+                    }
+                }
+            }
+        }
+    }
+
     /// Whether the answer's objects are shared with the client: they are wanted as they are stored, or their metadata.
     pub fn is_shared(&self, accepted: Accepted) -> bool {
         self.shares
@@ -87,16 +106,31 @@ impl<'r> Ask<'r> {
             Shapes::Object | Shapes::Metadata | Shapes::List => self.objects(),
         };
         let accepted = negotiate::of(self.request, shapes, objects);
-        accepted.map_err(|status| self.without_route(status))
+        accepted.map_err(|refused| self.refusal(refused))
     }
 
     /// Who wants an encoding that no route has is told so by upstream's router.
-    fn without_route(&self, status: Status) -> Status {
+    fn refusal(&self, refused: Refused) -> Status {
         let accept = self.request.headers.accept;
         if !self.kind().is_built_in() || negotiate::names_encoding(accept) {
-            return status;
+            return refused.of_type(&self.go_type(refused == Refused::List));
         }
-        Status::not_acceptable(NO_ROUTE).with_no_details()
+        // A list may be a watch.
+        let streams = match self.request.info.verb {
+            "list" | "watch" => STREAMS,
+            _ => "",
+        };
+        Status::not_acceptable(format!("{NO_ROUTE}{streams}")).with_no_details()
+    }
+
+    /// Upstream's type of the object, or of a list of such.
+    fn go_type(&self, list: bool) -> String {
+        let list = if list { "List" } else { "" };
+        let kind = self.kind();
+        match kind.is_built_in() {
+            true => format!("*{}.{}{list}", go_package(&kind.group), kind.kind),
+            false => format!("*unstructured.Unstructured{list}"),
+        }
     }
 
     fn lacks_table(&self) -> bool {
@@ -111,6 +145,15 @@ impl<'r> Ask<'r> {
             true => Objects::Custom,
             false => Objects::BuiltIn,
         }
+    }
+}
+
+/// Upstream's package of the types of a group.
+pub fn go_package(group: &str) -> &str {
+    match group.split('.').next() {
+        None | Some("") => "core",
+        Some("internal") => "apiserverinternal",
+        Some(package) => package,
     }
 }
 

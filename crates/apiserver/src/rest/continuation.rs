@@ -1,26 +1,93 @@
 //! Continue tokens, byte for byte upstream's: base64url JSON of a version, a revision and a start key.
 
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
-use knarr_meta::status::Status;
+use base64::{
+    Engine,
+    alphabet::URL_SAFE,
+    engine::{
+        DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::URL_SAFE_NO_PAD,
+    },
+};
+use knarr_meta::{json::explain, status::Status};
 use knarr_registry::cache::resource::Slice;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Value, json};
-
-use crate::json::explain;
 
 const VERSION: &str = "meta.k8s.io/v1";
 
 /// Goes on at whatever is current: in tokens that are handed out with an expired list.
 pub const INCONSISTENT: i64 = -1;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Serialize)]
 struct Token {
     v: String,
-    #[serde(default)]
     rv: i64,
-    #[serde(default)]
     start: String,
 }
+
+impl Token {
+    /// What Go makes of a token: what is not there, or null, is empty.
+    fn read(bytes: &[u8]) -> Result<Token, String> {
+        let tree: Value = serde_json::from_slice(bytes).map_err(|error| explain(&error, bytes))?;
+        let of_type = |value: &Value, place: &str| {
+            let found = match value {
+                Value::Array(_) => "array".to_owned(),
+                Value::String(_) => "string".to_owned(),
+                Value::Bool(_) => "bool".to_owned(),
+                Value::Number(number) if place.ends_with("int64") => format!("number {number}"),
+                Value::Number(_) => "number".to_owned(),
+                Value::Object(_) | Value::Null => "object".to_owned(),
+            };
+            format!("json: cannot unmarshal {found} into Go {place}")
+        };
+        if !tree.is_object() && !tree.is_null() {
+            return Err(of_type(&tree, "value of type storage.continueToken"));
+        }
+        let text = |field: &str| match tree.get(field) {
+            None | Some(Value::Null) => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(other) => {
+                let place = format!("struct field continueToken.{field} of type string");
+                Err(of_type(other, &place))
+            }
+        };
+        let rv = match tree.get("rv") {
+            None | Some(Value::Null) => 0,
+            Some(other) => other
+                .as_i64()
+                .ok_or_else(|| of_type(other, "struct field continueToken.rv of type int64"))?,
+        };
+        Ok(Token {
+            v: text("v")?,
+            rv,
+            start: text("start")?,
+        })
+    }
+}
+
+/// The bytes of a token, as lenient as Go: the last character may have bits that say nothing, and there may be line breaks.
+fn decode_base64(token: &str) -> Result<Vec<u8>, String> {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let corrupt = |at: usize| format!("illegal base64 data at input byte {at}");
+    let is_break = |byte: u8| matches!(byte, b'\r' | b'\n');
+    if let Some(at) = token
+        .bytes()
+        .position(|byte| !is_known(byte) && !is_break(byte))
+    {
+        return Err(corrupt(at));
+    }
+    let known: Vec<u8> = token.bytes().filter(|byte| is_known(*byte)).collect();
+    LENIENT
+        .decode(known)
+        .map_err(|_| corrupt(token.len().saturating_sub(1)))
+}
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new()
+        .with_encode_padding(false)
+        .with_decode_padding_mode(DecodePaddingMode::RequireNone)
+        .with_decode_allow_trailing_bits(true),
+);
 
 /// Where a list goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +110,8 @@ impl Continue {
                 "invalid continue token: continue key is not valid: {why}"
             ))
         };
-        let bytes = URL_SAFE_NO_PAD
-            .decode(token)
-            .map_err(|e| invalid(e.to_string()))?;
-        let token: Token =
-            serde_json::from_slice(&bytes).map_err(|e| invalid(explain(&e, &bytes)))?;
+        let bytes = decode_base64(token).map_err(invalid)?;
+        let token = Token::read(&bytes).map_err(invalid)?;
         if token.v != VERSION {
             return Err(invalid(format!(
                 "server does not recognize this encoded version {}",
@@ -137,10 +201,24 @@ mod tests {
     #[test]
     fn refuses_nonsense() {
         for (token, why) in [
-            ("%", "invalid continue token: continue key is not valid: "),
+            ("%", "is not valid: illegal base64 data at input byte 0"),
+            ("abc=", "is not valid: illegal base64 data at input byte 3"),
+            ("abcde", "is not valid: illegal base64 data at input byte 4"),
+            (
+                "zzz",
+                "invalid continue token: continue key is not valid: invalid character '\\xcf' looking for beginning of value",
+            ),
             (
                 &*URL_SAFE_NO_PAD.encode("{}"),
-                "invalid continue token: continue key is not valid: missing field",
+                "is not valid: server does not recognize this encoded version ",
+            ),
+            (
+                &*URL_SAFE_NO_PAD.encode("[]"),
+                "is not valid: json: cannot unmarshal array into Go value of type storage.continueToken",
+            ),
+            (
+                &*URL_SAFE_NO_PAD.encode(r#"{"rv":"1"}"#),
+                "is not valid: json: cannot unmarshal string into Go struct field continueToken.rv of type int64",
             ),
             (
                 &*encode("../a", 3),

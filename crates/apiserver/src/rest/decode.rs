@@ -2,12 +2,11 @@
 
 use bytes::Bytes;
 use knarr_api::{Served, built_in_kinds, kind::Strategy, schema};
-use knarr_meta::{field::Emptied, object, status::Status, types::split_api_version};
+use knarr_meta::{field::Emptied, json, object, status::Status, types::split_api_version};
 use serde_json::Value;
 
-use super::ask::{Ask, FieldValidation};
+use super::ask::{Ask, FieldValidation, go_package};
 use crate::{
-    json,
     negotiate::{BodyEncoding, body_encoding},
     protobuf, yaml,
 };
@@ -26,6 +25,11 @@ pub struct Expected<'a> {
 }
 
 impl<'a> Expected<'a> {
+    /// Whether its type is one of the program's own.
+    fn is_built_in(&self) -> bool {
+        schema::definition(self.definition).is_some()
+    }
+
     /// The resource's own kind.
     pub fn of(ask: &'a Ask<'a>) -> Expected<'a> {
         Expected {
@@ -57,10 +61,12 @@ pub fn body(
     let (mut tree, mut problems) = match encoding {
         BodyEncoding::Protobuf => {
             let api_version = knarr_meta::types::api_version(expected.group, expected.version);
-            (
-                protobuf::decode(body, (&api_version, expected.kind))?,
-                Vec::new(),
-            )
+            let decoded = protobuf::decode(body, (&api_version, expected.kind));
+            let tree = decoded.map_err(|error| match error {
+                protobuf::Error::Magic => unrecognized_as(expected, &error, body),
+                error => error.into(),
+            })?;
+            (tree, Vec::new())
         }
         BodyEncoding::Json => schema::parse::tree(body)
             .map_err(|e| unrecognized(expected, &json::explain(&e, body), body))?,
@@ -91,7 +97,7 @@ pub fn body(
                 problems.join(", ")
             )));
         }
-        FieldValidation::Warn => problems.into_iter().for_each(|p| ask.warnings.add(p)),
+        FieldValidation::Warn => ask.warn(problems),
         _ => {}
     }
     ask.audit.request_object(&tree);
@@ -140,12 +146,9 @@ pub fn convert(
 
 /// Fills in or checks apiVersion and kind. Returns how errors name what was given: `Pod in version "v1"`.
 fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<String, Status> {
-    let map = match tree {
-        Value::Object(map) => map,
-        Value::Array(_) => return Err(unrecognized(expected, &not_an_object("array"), raw)),
-        Value::String(_) => return Err(unrecognized(expected, &not_an_object("string"), raw)),
-        Value::Number(_) => return Err(unrecognized(expected, &not_an_object("number"), raw)),
-        _ => return Err(unrecognized(expected, &not_an_object("bool"), raw)),
+    let why = json::not_an_object(tree).unwrap_or_default();
+    let Value::Object(map) = tree else {
+        return Err(unrecognized(expected, &why, raw));
     };
     let text = |field: &str| match map.get(field) {
         None | Some(Value::Null) => Ok(String::new()),
@@ -185,29 +188,66 @@ fn check_type(tree: &mut Value, expected: &Expected<'_>, raw: &[u8]) -> Result<S
             &kind
         }
     );
-    if !kind.is_empty() && kind != expected.kind {
-        let why = match api_version.as_str() {
-            "" => format!("no kind \"{kind}\" is registered for version \"{wanted}\""),
-            other if is_known(other, &kind) => not_convertible(
-                (split_api_version(other).1, &kind),
-                (expected.group, expected.kind),
-            ),
-            other => format!(
-                "{other}, Kind={kind} is not {wanted}, Kind={}",
-                expected.kind
-            ),
-        };
-        return Err(Status::bad_request(format!(
+    let said = (api_version.as_str(), kind.as_str());
+    match mismatch(said, &wanted, expected) {
+        None => Ok(given),
+        Some(Mismatch::Kind(why)) => Err(Status::bad_request(format!(
             "{given} cannot be handled as a {}: {why}",
             expected.kind
-        )));
-    }
-    if !api_version.is_empty() && api_version != wanted {
-        return Err(Status::bad_request(format!(
+        ))),
+        Some(Mismatch::Version) => Err(Status::bad_request(format!(
             "the API version in the data ({api_version}) does not match the expected API version ({wanted})"
-        )));
+        ))),
     }
-    Ok(given)
+}
+
+/// Why a type is not the one that is wanted.
+enum Mismatch {
+    /// It is another kind, or of no version that there is.
+    Kind(String),
+    /// It is of another version of its group.
+    Version,
+}
+
+/// Of a version and a kind, empty where they are not said, and the wanted version.
+fn mismatch(said: (&str, &str), wanted: &str, expected: &Expected<'_>) -> Option<Mismatch> {
+    let version = match said.0 {
+        "" => wanted,
+        version => version,
+    };
+    let kind = match said.1 {
+        "" => expected.kind,
+        kind => kind,
+    };
+    let known = is_known(version, kind);
+    if kind != expected.kind {
+        return Some(Mismatch::Kind(match known {
+            true => not_convertible(
+                (split_api_version(version).1, kind),
+                (expected.group, expected.kind),
+            ),
+            false if expected.is_built_in() => not_registered(version, kind, SCHEME),
+            false => format!(
+                "{version}, Kind={kind} is not {wanted}, Kind={}",
+                expected.kind
+            ),
+        }));
+    }
+    if version == wanted {
+        return None;
+    }
+    Some(match known || !expected.is_built_in() {
+        true => Mismatch::Version,
+        false => Mismatch::Kind(not_registered(version, kind, SCHEME)),
+    })
+}
+
+/// What upstream calls the place where its kinds are known.
+pub const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
+
+/// What upstream says of a type that a scheme does not know.
+pub fn not_registered(api_version: &str, kind: &str, scheme: &str) -> String {
+    format!("no kind {kind:?} is registered for version {api_version:?} in scheme {scheme:?}")
 }
 
 /// The type of the built-in kind of this name and version.
@@ -228,24 +268,19 @@ pub fn is_known(api_version: &str, kind: &str) -> bool {
 /// What upstream says of an object (version and kind) where another one (group and kind) is wanted.
 pub fn not_convertible(given: (&str, &str), wanted: (&str, &str)) -> String {
     let ((version, name), (group, kind)) = (given, wanted);
-    let package = match group.split('.').next() {
-        None | Some("") => "core",
-        Some(package) => package,
-    };
+    let package = go_package(group);
     format!("converting ({version}.{name}) to ({package}.{kind}): unknown conversion")
-}
-
-fn not_an_object(found: &str) -> String {
-    format!(
-        "json: cannot unmarshal {found} into Go value of type struct {{ APIVersion string \"json:\\\"apiVersion,omitempty\\\"\"; \
-         Kind string \"json:\\\"kind,omitempty\\\"\" }}"
-    )
 }
 
 /// Upstream shows this much of a body it cannot make sense of.
 const SUMMARY_BYTES: usize = 30;
 
 fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]) -> Status {
+    let why = format!("couldn't get version/kind; json parse error: {why}");
+    unrecognized_as(expected, &why, raw)
+}
+
+fn unrecognized_as(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]) -> Status {
     let shown = &raw[..raw.len().min(SUMMARY_BYTES)];
     // As upstream: an object as it is, anything else in hexadecimal.
     let text = match shown.first() {
@@ -258,8 +293,7 @@ fn unrecognized(expected: &Expected<'_>, why: &dyn std::fmt::Display, raw: &[u8]
         ""
     };
     Status::bad_request(format!(
-        "the object provided is unrecognized (must be of type {}): couldn't get version/kind; \
-         json parse error: {why} ({text}{dots})",
+        "the object provided is unrecognized (must be of type {}): {why} ({text}{dots})",
         expected.kind,
     ))
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use http::StatusCode;
-use knarr_api::kind;
+use knarr_api::verb;
+use knarr_auth::{authz, request::RequestInfo};
 use knarr_meta::{
     object,
     status::{self, Status},
@@ -38,6 +39,9 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     if let Some(why) = ask.kind().strategy.undeletable(name) {
         return Err(Status::forbidden(ask.group_resource(), name, why));
     }
+    if options.only_unreadable {
+        check_unreadable(ask)?;
+    }
     let write = Write {
         options: &options,
         ..write_of(ask, options.dry_run)
@@ -51,7 +55,7 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
         true => StatusCode::ACCEPTED,
         false => StatusCode::OK,
     };
-    let returns = kind::returns_deleted(&ask.kind().group, &ask.kind().resource);
+    let returns = verb::returns_deleted(&ask.kind().group, &ask.kind().resource);
     if deleted.gone && !returns {
         let uid = object::uid(&deleted.entry.tree()).to_owned();
         let tree = status::success(&ask.group_resource(), ask.request.info.name, &uid);
@@ -60,11 +64,40 @@ pub async fn delete(ask: &Ask<'_>, body: Bytes) -> Answer {
     shape::object(ask, code, &deleted.entry, accepted).await
 }
 
+/// That the object is one that cannot be read, and that the user may delete such.
+fn check_unreadable(ask: &Ask<'_>) -> Result<(), Status> {
+    const VERB: &str = "unsafe-delete-ignore-read-errors";
+    let name = ask.request.info.name;
+    let wanted = RequestInfo {
+        verb: VERB,
+        ..ask.request.info.clone()
+    };
+    authz::check(&*ask.core.authorizer, ask.user, &wanted).map_err(|_| {
+        let why = format!("not permitted to do {VERB:?}, reason: ");
+        Status::forbidden(ask.group_resource(), name, why)
+    })?;
+    let key = object_key(ask.kind(), ask.namespace(), name);
+    let resource = ask.core.registry.cache.of(ask.kind())?;
+    match resource.get(&key) {
+        None => Ok(()),
+        Some(_) => Err(Status::conflict(
+            ask.group_resource(),
+            name,
+            format_args!(
+                "StorageError: invalid object, Code: 4, Key: {}{key}, ResourceVersion: 0, AdditionalErrorMsg: unsafe deletion \
+                 is not allowed because the object is decodable from storage",
+                resource.prefix
+            ),
+        )),
+    }
+}
+
 /// Deletes everything selected; answers with the list of what it was before.
 pub async fn collection(ask: &Ask<'_>, body: Bytes) -> Answer {
     let accepted = ask.accepted(Shapes::List)?;
-    let list_options = ListOptions::parse(ask.request.query, false)?;
-    let options = delete_options::parse(ask, &body)?;
+    let mut list_options = ListOptions::parse(ask.request.query, false)?;
+    list_options.pin();
+    let options = delete_options::of_collection(ask, &body)?;
     let selection = list::filter(ask)?;
     let slice = match list::select(ask, &selection, &list_options).await? {
         Ok(slice) => slice,

@@ -142,6 +142,7 @@ fn delete_options(eviction: &Value, name: &str, dry_run: bool) -> Result<DeleteO
             _ => None,
         },
         dry_run: dry_run || !list_at(asked, &["dryRun"]).is_empty(),
+        only_unreadable: false,
     })
 }
 

@@ -65,16 +65,17 @@ impl ListOptions {
                 errors,
             ));
         }
-        let token = query.get("continue");
-        let continuation = match token {
+        // A watch that may have one does not go on anywhere.
+        let continuation = match query.get("continue") {
             "" => None,
+            _ if watch => None,
             token => Some(Continue::decode(token)?),
         };
-        let resource_version =
-            resource_version(query.get("resourceVersion")).map_err(|mut status| {
-                status.message = format!("invalid resource version: {}", status.message);
-                status
-            })?;
+        let resource_version = resource_version(query.get("resourceVersion"));
+        let resource_version = resource_version.map_err(|status| match watch {
+            true => status,
+            false => Status::bad_request(format!("invalid resource version: {}", status.message)),
+        })?;
         if continuation.is_some() && resource_version.is_some_and(|v| v > 0) {
             return Err(Status::bad_request(
                 "specifying resource version is not allowed when using continue",
@@ -87,7 +88,11 @@ impl ListOptions {
                 "NotOlderThan" => Match::NotOlderThan,
                 _ => Match::Unset,
             },
-            limit: usize::try_from(query.integer("limit")?.unwrap_or(0)).unwrap_or(0),
+            // Whoever takes any state is given all of it.
+            limit: match resource_version {
+                Some(0) => 0,
+                _ => usize::try_from(query.integer("limit")?.unwrap_or(0)).unwrap_or(0),
+            },
             continuation,
             allow_bookmarks: query.flag("allowWatchBookmarks"),
             send_initial_events: query.optional_flag("sendInitialEvents"),
@@ -97,6 +102,16 @@ impl ListOptions {
                 .filter(|s| *s > 0)
                 .map(|s| Duration::from_secs(s).min(MAX_TIMEOUT)),
         })
+    }
+}
+
+impl ListOptions {
+    /// Has a resourceVersion mean that very state, as it does for lists in pages: upstream deletes collections by pages.
+    pub fn pin(&mut self) {
+        let names_one = self.resource_version.is_some_and(|version| version > 0);
+        if names_one && self.version_match == Match::Unset {
+            self.version_match = Match::Exact;
+        }
     }
 }
 
@@ -361,6 +376,20 @@ mod tests {
             let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
             assert_eq!(told, *wanted, "{query}");
         }
+        let asked = |query: &str, watch| ListOptions::parse(&Query::parse(query).unwrap(), watch);
+        assert_eq!(asked("resourceVersion=0&limit=2", false).unwrap().limit, 0);
+        assert_eq!(asked("resourceVersion=1&limit=2", false).unwrap().limit, 2);
+        let version = "resourceVersion: Invalid value: \"a\": strconv.ParseUint: parsing \"a\": invalid syntax";
+        let refused = asked("resourceVersion=a", true).unwrap_err();
+        assert_eq!((refused.code, &*refused.message), (500, version));
+        let refused = asked("resourceVersion=a", false).unwrap_err();
+        let wanted = format!("invalid resource version: {version}");
+        assert_eq!((refused.code, refused.message), (400, wanted));
+        let watched = asked("resourceVersion=5&continue=x", true).unwrap();
+        assert_eq!(watched.continuation, None);
+        let mut pinned = asked("resourceVersion=5", false).unwrap();
+        pinned.pin();
+        assert_eq!(pinned.version_match, Match::Exact);
         let unknown = IncludeObject::parse("Foo").unwrap_err();
         let wanted = "Unable to convert to Table as requested: includeObject: Invalid value: \"Foo\": must be 'Metadata', 'Object', 'None', or empty";
         assert_eq!(unknown.message, wanted);

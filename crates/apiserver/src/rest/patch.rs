@@ -32,9 +32,6 @@ const NO_ROUTE: &str = "415: Unsupported Media Type";
 const OF_CUSTOM_RESOURCES: &str =
     "application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml";
 
-/// What upstream calls the place where its kinds are known.
-const SCHEME: &str = "pkg/api/legacyscheme/scheme.go:30";
-
 /// A patch that was read.
 pub enum Patch {
     Json(Bytes),
@@ -128,9 +125,7 @@ impl Patch {
                         (&kind.group, &kind.kind),
                     ),
                 },
-                None => format!(
-                    "no kind {name:?} is registered for version {version:?} in scheme {SCHEME:?}"
-                ),
+                None => decode::not_registered(&version, &name, decode::SCHEME),
             },
         ))
     }
@@ -156,18 +151,23 @@ impl Patch {
     /// Of a result, of `current`, that cannot be decoded: 422, as upstream's. JSON and merge patches show all of the result.
     pub fn undecodable(&self, why: &Status, current: &Value, definition: &str) -> Status {
         let whole = &why.message;
-        let shown = match self {
-            Patch::Strategic(patch) => patch.to_string(),
-            Patch::Json(_) | Patch::Merge(_) => self
-                .apply(current, definition)
-                .map_or_else(|_| self.text(), |(result, _)| result.to_string()),
-        };
+        let shown = self.shown(current, definition);
         // Of the whole object upstream says nothing here.
         let why = why.message.split_once(" cannot be handled as a ");
         let why = why.and_then(|(_, rest)| rest.split_once(": "));
         let why = why.map_or(whole.as_str(), |(_, why)| why);
         let error = Error::invalid(&Path::new("patch"), shown, why);
         Status::invalid(GroupKind::new("", ""), "", vec![error])
+    }
+
+    /// What errors show of it: a strategic patch as Go prints it, of others the object that they make of `current`.
+    pub fn shown(&self, current: &Value, definition: &str) -> String {
+        match self {
+            Patch::Strategic(patch) => meta_patch::shown(patch),
+            Patch::Json(_) | Patch::Merge(_) => self
+                .apply(current, definition)
+                .map_or_else(|_| self.text(), |(result, _)| result.to_string()),
+        }
     }
 
     /// What is asked for, as it was sent.
@@ -183,6 +183,21 @@ impl Patch {
             Patch::Json(bytes) => String::from_utf8_lossy(bytes).into_owned(),
             Patch::Merge(tree) | Patch::Strategic(tree) => tree.to_string(),
         }
+    }
+}
+
+/// What a patch has twice, where that is to be told. One that is no JSON has nothing.
+pub fn duplicates(ask: &Ask<'_>, body: &[u8], validation: FieldValidation) -> Vec<String> {
+    if validation == FieldValidation::Ignore {
+        return Vec::new();
+    }
+    let found = schema::parse::tree(body).map_or_else(|_| Vec::new(), |(_, found)| found);
+    match media_type(ask.request.headers.content_type) {
+        "application/json-patch+json" => found
+            .into_iter()
+            .map(|one| format!("json patch {one}"))
+            .collect(),
+        _ => found,
     }
 }
 
@@ -214,6 +229,7 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
     }
     let accepted = ask.accepted(Shapes::Object)?;
     let options = WriteOptions::of_patch(ask.request, false)?;
+    let twice = duplicates(ask, &body, options.validation);
     let patch = Patch::of(ask, body)?;
     ask.audit.request_patch(|| patch.tree());
     let expected = Expected::of(ask);
@@ -222,7 +238,8 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             Some(alias) => (alias.decode)(current.clone()),
             None => current.clone(),
         };
-        let (mut tree, mut problems) = patch.apply(&served, expected.definition)?;
+        let (mut tree, of_patch) = patch.apply(&served, expected.definition)?;
+        let mut problems = [twice.clone(), of_patch].concat();
         check_custom_kind(ask, &tree)?;
         let typed = patch.check_type(ask, &tree);
         let conformed = typed.and_then(|()| patch.conform(&mut tree, &expected));
@@ -230,7 +247,8 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes, part: Part) -> Answer {
             conformed.map_err(|why| patch.undecodable(&why, &served, expected.definition))?,
         );
         patch.check_converts(&tree, &expected)?;
-        report(ask, options.validation, &patch, problems)?;
+        let shown = || patch.shown(&served, expected.definition);
+        report(ask, options.validation, problems, shown)?;
         Ok(decode::to_stored(ask, tree))
     };
     let write = managed_write_of(ask, &options);
@@ -254,21 +272,21 @@ fn check_custom_kind(ask: &Ask<'_>, tree: &Value) -> Result<(), Status> {
     Err(Status::invalid(wrong, ask.request.info.name, vec![error]))
 }
 
-/// Unknown fields of a patched object.
+/// Unknown fields of a patched object, and what the patch has twice. `shown`: what the error shows of it.
 pub fn report(
     ask: &Ask<'_>,
     validation: FieldValidation,
-    patch: &Patch,
     problems: Vec<String>,
+    shown: impl FnOnce() -> String,
 ) -> Result<(), Status> {
     match validation {
         FieldValidation::Strict if !problems.is_empty() => {
             let why = format!("strict decoding error: {}", problems.join(", "));
-            let error = Error::invalid(&Path::new("patch"), patch.text(), why);
+            let error = Error::invalid(&Path::new("patch"), shown(), why);
             Err(Status::invalid(GroupKind::new("", ""), "", vec![error]))
         }
         FieldValidation::Warn => {
-            problems.into_iter().for_each(|p| ask.warnings.add(p));
+            ask.warn(problems);
             Ok(())
         }
         _ => Ok(()),

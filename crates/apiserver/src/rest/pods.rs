@@ -19,6 +19,7 @@ use super::{
     modify::write_of,
 };
 use crate::{
+    kubelet::validate_log,
     negotiate::Shapes,
     respond::{self, Answer},
 };
@@ -202,6 +203,7 @@ fn scheduled(pod: &mut Value) {
 
 /// GET of a container's log, from its node.
 pub async fn log(ask: &Ask<'_>) -> Answer {
+    validate_log(ask.request.query, ask.request.info.name)?;
     let place = ask.core.limits.stream(&ask.user.name)?;
     let place = place.with(ask.audit.ending());
     let cache = &ask.core.registry.cache;

@@ -1,7 +1,7 @@
 //! GET of one object.
 
 use http::StatusCode;
-use knarr_meta::status::Status;
+use knarr_meta::status::{Reason, Status};
 use knarr_registry::object_key;
 
 use super::{ask::Ask, shape};
@@ -28,9 +28,11 @@ pub fn resource_version(text: &str) -> Result<Option<u64>, Status> {
     match text {
         "" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
-            Status::bad_request(format!(
+            // Upstream gives it no reason.
+            let why = format!(
                 "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
-            ))
+            );
+            Status::new(500, Reason::Unknown, why)
         }),
     }
 }

@@ -23,7 +23,7 @@ use super::{
     ask::{Ask, WriteOptions},
     decode::{self, Expected},
     modify::write_of,
-    patch::{Patch, is_apply, report},
+    patch::{Patch, duplicates, is_apply, report},
     read::resource_version,
     shape::{self, IncludeObject},
 };
@@ -118,14 +118,17 @@ pub async fn patch(ask: &Ask<'_>, body: Bytes) -> Answer {
         return apply(ask, body).await;
     }
     let options = WriteOptions::of_patch(ask.request, false)?;
+    let twice = duplicates(ask, &body, options.validation);
     let patch = Patch::of(ask, body)?;
     ask.audit.request_patch(|| patch.tree());
     let mut compute = |current: &Value| {
         let live = managed_view(ask, current)?;
-        let (mut wanted, mut problems) = patch.apply(&live, DEFINITION)?;
+        let (mut wanted, of_patch) = patch.apply(&live, DEFINITION)?;
+        let mut problems = [twice.clone(), of_patch].concat();
         let conformed = decode::conform(&mut wanted, &expected());
         problems.extend(conformed.map_err(|why| patch.undecodable(&why, &live, DEFINITION))?);
-        report(ask, options.validation, &patch, problems)?;
+        let shown = || patch.shown(&live, DEFINITION);
+        report(ask, options.validation, problems, shown)?;
         check_preconditions(ask, &wanted, current)?;
         managed::scale::update(&live, &mut wanted, &options.manager);
         set_replicas(ask, current, wanted)
@@ -142,8 +145,9 @@ async fn apply(ask: &Ask<'_>, body: Bytes) -> Answer {
     };
     let mut compute = |current: &Value| {
         let live = managed_view(ask, current)?;
-        let mut wanted = managed::scale::apply(&live, &config, by)?;
+        let mut wanted = managed::scale::apply(&live, &config.tree, by)?;
         decode::conform(&mut wanted, &expected())?;
+        config.check_keys()?;
         check_preconditions(ask, &wanted, current)?;
         set_replicas(ask, current, wanted)
     };

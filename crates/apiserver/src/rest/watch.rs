@@ -116,11 +116,15 @@ async fn start(ask: &Ask<'_>, options: &ListOptions) -> Result<Start, Status> {
         options.allow_bookmarks && (unsaid || options.send_initial_events == Some(true));
     match (options.resource_version, options.send_initial_events) {
         (version, Some(true)) => {
-            match version {
-                None => cache.fresh().await?,
-                Some(version) => cache.at_least(version).await?,
-            }
-            Ok(Start::Now { annotated })
+            let reached = match version {
+                None => cache.fresh().await,
+                Some(version) => cache.at_least(version).await,
+            };
+            // The watch has begun by then: its first event says that there is no state so new.
+            Ok(match reached {
+                Ok(()) => Start::Now { annotated },
+                Err(status) => Start::Failed(Box::new(status)),
+            })
         }
         (None | Some(0), Some(false)) => {
             cache.fresh().await?;

@@ -28,7 +28,7 @@ use super::{
     metrics::{self, Labels},
     pages,
     peer::Peer,
-    refusal,
+    refusal, scope,
 };
 use crate::{
     aggregation::{self, Route, local::Local},
@@ -270,6 +270,7 @@ impl Chain<'_> {
                 drop(seat);
                 return self.pass(&route, &user, body, extensions).await;
             }
+            scope::check_page(&self.parts.method, info.path)?;
             if let Some(answer) = core.aggregation.locals.page(self.request) {
                 return answer;
             }
@@ -290,7 +291,7 @@ impl Chain<'_> {
             return Box::pin(answer).await;
         }
         let served = self.served.ok_or_else(Status::path_not_found)?;
-        self.check_scope(served)?;
+        scope::check(&self.parts.method, info, served)?;
         let content_type = self.request.headers.content_type;
         let has_verb = !info.subresource.is_empty() || rest::is_routed(&served.kind, info.verb);
         let is_routed = has_verb
@@ -476,23 +477,5 @@ impl Chain<'_> {
             user,
             info: &self.request.info,
         }
-    }
-
-    /// Namespaced kinds need a namespace for all but list, watch and reviews of all; others must not have one.
-    fn check_scope(&self, served: &Served) -> Result<(), Status> {
-        let info = &self.request.info;
-        let namespaced = served.kind.namespaced();
-        if !namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
-            return Err(Status::path_not_found());
-        }
-        if namespaced && info.namespace.is_empty() {
-            match info.verb {
-                "list" | "watch" => {}
-                "create" if info.name.is_empty() => return Err(Status::method_not_allowed()),
-                "deletecollection" => return Err(Status::method_not_allowed()),
-                _ => return Err(Status::path_not_found()),
-            }
-        }
-        Ok(())
     }
 }

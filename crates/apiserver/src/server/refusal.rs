@@ -49,7 +49,7 @@ fn is_page(status: &Status, core: &Core, info: &RequestInfo<'_>, served: Option<
 }
 
 /// Whether the path is of a group that is compiled in.
-fn is_built_in(path: &str) -> bool {
+pub fn is_built_in(path: &str) -> bool {
     let mut parts = path.trim_start_matches('/').split('/');
     match (parts.next(), parts.next()) {
         (Some("api" | "version"), _) => true,

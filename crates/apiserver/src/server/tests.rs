@@ -28,6 +28,7 @@ mod streaming;
 mod watch_seats;
 mod watching;
 mod webhooks;
+mod wording;
 mod writing;
 
 use std::{sync::Arc, time::Duration};

@@ -10,8 +10,9 @@ const TOTAL_CHARS: usize = 4 << 10;
 /// What is left of a text where not all fit whole.
 const CUT_CHARS: usize = 256;
 
-/// Adds a header for each text that fits.
-pub fn write(texts: Vec<Cow<'static, str>>, headers: &mut HeaderMap) {
+/// Adds a header for each text that fits. One that has control characters cannot be in a header, and is told to nobody.
+pub fn write(mut texts: Vec<Cow<'static, str>>, headers: &mut HeaderMap) {
+    texts.retain(|text| !text.chars().any(char::is_control));
     for text in fitting(&texts) {
         let line = format!("299 - {}", field::quote(text));
         if let Ok(value) = HeaderValue::from_str(&line) {
@@ -57,7 +58,8 @@ mod tests {
     #[test]
     fn a_header_quotes_its_text() {
         let mut headers = HeaderMap::new();
-        write(vec!["say \"a\"".into()], &mut headers);
+        write(vec!["say \"a\"".into(), "two\nlines".into()], &mut headers);
+        assert_eq!(headers.get_all(header::WARNING).iter().count(), 1);
         assert_eq!(headers[header::WARNING], "299 - \"say \\\"a\\\"\"");
     }
 }

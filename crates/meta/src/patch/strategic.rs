@@ -279,6 +279,35 @@ fn go_kind(value: &Value) -> &'static str {
 }
 
 /// A value as Go prints it with `%v`, for messages that clients compare.
+/// What upstream's errors show of a patch that was applied: as Go prints it, without what merging takes out of it.
+pub fn shown(patch: &Value) -> String {
+    let mut patch = patch.clone();
+    without_directives(&mut patch);
+    go_value(&patch)
+}
+
+fn without_directives(patch: &mut Value) {
+    match patch {
+        Value::Object(map) => {
+            // A list that has an order is merged first, and gone by the time of an error.
+            let ordered: HashSet<String> = map
+                .keys()
+                .filter_map(|key| key.strip_prefix(SET_ELEMENT_ORDER)?.strip_prefix('/'))
+                .map(str::to_owned)
+                .collect();
+            map.retain(|key, _| {
+                let of_field = key.split_once('/').map_or("", |(directive, _)| directive);
+                let is_directive =
+                    key == RETAIN_KEYS || matches!(of_field, DELETE_FROM_LIST | SET_ELEMENT_ORDER);
+                !is_directive && !ordered.contains(key)
+            });
+            map.values_mut().for_each(without_directives);
+        }
+        Value::Array(list) => list.iter_mut().for_each(without_directives),
+        _ => {}
+    }
+}
+
 fn go_value(value: &Value) -> String {
     match value {
         Value::Null => "<nil>".to_owned(),

@@ -265,3 +265,16 @@ fn merge_patch_is_rfc_7386() {
     assert_eq!(object, json!({"a": {"c": 2, "d": {}}, "list": [2]}));
     assert_eq!(merge(&mut object, &json!([1])).unwrap_err().code, 400);
 }
+
+#[test]
+fn a_patch_is_shown_as_merging_leaves_it() {
+    let patch = json!({
+        "$setElementOrder/list": [{"name": "a"}], "list": [{"name": "a"}],
+        "$deleteFromPrimitiveList/finalizers": ["x"],
+        "spec": {"$retainKeys": ["n"], "n": 1, "text": "a b", "none": null, "all": [true, "x"]},
+    });
+    assert_eq!(
+        shown(&patch),
+        "map[spec:map[all:[true x] n:1 none:<nil> text:a b]]"
+    );
+}

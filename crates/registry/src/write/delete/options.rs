@@ -20,6 +20,8 @@ pub struct DeleteOptions {
     pub orphan_dependents: Option<bool>,
     pub propagation_policy: Option<Propagation>,
     pub dry_run: bool,
+    /// `ignoreStoreReadErrorWithClusterBreakingPotential`: of an object that cannot be read, and of no other.
+    pub only_unreadable: bool,
 }
 
 impl Propagation {
@@ -61,6 +63,12 @@ impl Options for DeleteOptions {
         }
         if self.dry_run {
             put("dryRun", Some(json!(["All"])));
+        }
+        if self.only_unreadable {
+            put(
+                "ignoreStoreReadErrorWithClusterBreakingPotential",
+                Some(true.into()),
+            );
         }
         options
     }
