@@ -121,10 +121,10 @@ impl Strategy for CustomResourceDefinition {
     }
 
     fn prepare_create(&self, object: &mut Value) {
-        let stored: Vec<String> = [storage_version(object).to_owned()]
-            .into_iter()
-            .filter(|name| !name.is_empty())
-            .collect();
+        // One without a name is stored all the same, so that nothing but the name is refused.
+        let mut all = versions(object).iter();
+        let stored = all.find(|version| bool_at(version, &["storage"]));
+        let stored: Vec<&str> = stored.iter().map(|one| str_at(one, &["name"])).collect();
         let status = json!({"acceptedNames": {"kind": "", "plural": ""}, "conditions": [], "storedVersions": stored});
         tree::set(object, "status", status);
     }

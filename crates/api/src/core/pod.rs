@@ -2,6 +2,7 @@
 
 pub mod amounts;
 mod annotations;
+mod app_armor;
 mod columns;
 mod gated;
 mod label_keys;
@@ -132,11 +133,16 @@ impl Strategy for Pod {
         }
     }
 
+    fn early_warnings(&self, object: &Value) -> Vec<String> {
+        app_armor::warnings(object)
+    }
+
     fn prepare_create(&self, object: &mut Value) {
         // Admission may have set the account after defaulting.
         if let Some(spec) = object::child_mut(object, "spec") {
             pod_spec::default_pod_spec(spec);
         }
+        app_armor::sync(object);
         whole::default_resources(object);
         label_keys::merge(object);
         let mut status = json!({"phase": "Pending", "qosClass": qos_class(object)});
@@ -178,6 +184,7 @@ impl Strategy for Pod {
         let path = Path::new("spec");
         let spec = object.get("spec").unwrap_or(&Value::Null);
         annotations::validate(object, &mut errors);
+        app_armor::validate_match(object, &mut errors);
         pod_spec::validate_pod_spec(spec, Within::Pod, &path, &mut errors);
         pod_spec::validate_created_claims(object::name(object), spec, &path, &mut errors);
         if !list_at(spec, &["ephemeralContainers"]).is_empty() {

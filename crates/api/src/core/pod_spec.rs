@@ -28,13 +28,15 @@ use knarr_meta::{
 use serde_json::Value;
 
 pub(crate) use defaults::{canonicalize_resources, default_pod, default_pod_spec};
-pub(crate) use files::validate_no_backsteps;
+pub(crate) use files::{validate_descending, validate_no_backsteps};
 pub(crate) use resources::is_whole_resource;
 pub(crate) use scheduling::{validate_node_selector, validate_taints, validate_tolerations};
+pub(crate) use security::validate_app_armor;
 pub(crate) use volumes::{
     validate_created_claims, validate_csi_driver_name, validate_declared_driver_name,
     validate_host_path,
 };
+pub(crate) use warnings::apparmor_profile;
 
 use crate::validate;
 

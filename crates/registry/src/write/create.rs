@@ -104,6 +104,9 @@ impl Registry {
         tree: &mut Value,
     ) -> Result<Arc<Entry>, Refused> {
         let strategy = &write.kind.strategy;
+        for warning in strategy.early_warnings(tree) {
+            write.warnings.add(warning);
+        }
         strategy.prepare_create(tree);
         disabled::drop(&write.kind.definition, tree, None);
         let user = write.user;

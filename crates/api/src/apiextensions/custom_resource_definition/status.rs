@@ -1,5 +1,7 @@
 //! Conditions, accepted names and stored versions.
 
+use std::collections::BTreeMap;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{bool_at, list_at, str_at},
@@ -107,29 +109,22 @@ pub(super) fn validate_stored_versions(definition: &Value) -> ErrorList {
         ));
         return errors;
     }
-    let declared: Vec<&str> = versions(definition)
-        .iter()
-        .map(|version| str_at(version, &["name"]))
-        .collect();
-    for version in versions(definition)
-        .iter()
-        .filter(|version| bool_at(version, &["storage"]))
-    {
+    let names = stored.iter().map(|name| name.as_str().unwrap_or_default());
+    let mut unseen: BTreeMap<&str, usize> = names.zip(0..).collect();
+    for version in versions(definition) {
         let name = str_at(version, &["name"]);
-        if !stored.iter().any(|one| one == name) {
+        // One that is declared twice is stored once, as upstream counts.
+        if unseen.remove(name).is_none() && bool_at(version, &["storage"]) {
             let why = format!("must have the storage version {name}");
             errors.push(Error::invalid(&path, stored.to_vec(), why));
         }
     }
-    for (index, name) in stored.iter().enumerate() {
-        let name = name.as_str().unwrap_or_default();
-        if !declared.contains(&name) {
-            let why = format!(
-                "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a \
-                 storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
-            );
-            errors.push(Error::invalid(&path.index(index), name, why));
-        }
+    for (name, index) in unseen {
+        let why = format!(
+            "missing from spec.versions; {name} was previously a storage version, and must remain in spec.versions until a \
+             storage migration ensures no data remains persisted in {name} and removes {name} from status.storedVersions"
+        );
+        errors.push(Error::invalid(&path.index(index), name, why));
     }
     errors
 }

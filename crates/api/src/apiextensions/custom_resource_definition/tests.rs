@@ -48,6 +48,20 @@ fn defaults_and_status() {
 }
 
 #[test]
+fn versions_are_stored_as_upstream_counts_them() {
+    let mut nameless = widgets();
+    nameless["spec"]["versions"][0]["name"] = Value::Null;
+    let errors = create_errors(&KIND, nameless);
+    assert!(!errors.contains("storedVersions"), "{errors}");
+    let mut twice = widgets();
+    let version = twice["spec"]["versions"][0].clone();
+    twice["spec"]["versions"] = json!([version, version]);
+    let errors = create_errors(&KIND, twice);
+    let wanted = "status.storedVersions: Invalid value: [\"v1\"]: must have the storage version v1";
+    assert!(errors.contains(wanted), "{errors}");
+}
+
+#[test]
 fn what_is_unknown_in_a_schema_goes() {
     let mut object = widgets();
     object["spec"]["versions"][0]["schema"]["openAPIV3Schema"] = json!({"type": "object", "properties": {

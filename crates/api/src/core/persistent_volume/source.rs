@@ -55,8 +55,7 @@ const WITH_OPTIONS: &[&str] = &[
     "azureFile",
     "vsphereVolume",
     "azureDisk",
-    "fc",
-    "csi",
+    "photonPersistentDisk",
 ];
 
 const SECRETS: &[&str] = &[

@@ -133,6 +133,13 @@ fn updates() {
     ]
     .assert_eq(&check(new, &bound));
     let mut new = bound.clone();
+    new["spec"]["resources"] = json!({});
+    let removed = check(new, &bound);
+    assert!(
+        removed.contains("spec: Forbidden: spec is immutable"),
+        "{removed}"
+    );
+    let mut new = bound.clone();
     new["spec"]["volumeName"] = json!("other");
     new["spec"]["storageClassName"] = json!("other");
     new["spec"]["volumeMode"] = json!("Block");

@@ -88,15 +88,15 @@ fn changes(new: &Value, old: &Value, class_moved: bool) -> Vec<String> {
     if str_at(new, &["status", "phase"]) == "Bound" {
         for spec in [&mut now, &mut before] {
             spec.remove("volumeAttributesClassName");
-            let requests = tree::existing(spec, "resources")
-                .and_then(|resources| tree::existing(resources, "requests"));
-            if let Some(requests) = requests {
-                requests.remove("storage");
-                // What nothing is left of is as if it had never been there.
-                if requests.is_empty() {
-                    tree::existing(spec, "resources").map(|it| it.remove("requests"));
-                }
-            }
+        }
+        // Another size is no change; to ask for nothing at all is one.
+        let size = at(old, REQUEST).cloned();
+        let requests = tree::existing(&mut now, "resources")
+            .and_then(|resources| tree::existing(resources, "requests"))
+            .filter(|requests| !requests.is_empty());
+        if let Some(requests) = requests {
+            requests.remove("storage");
+            requests.extend(size.map(|size| ("storage".to_owned(), size)));
         }
     }
     let mut fields: Vec<&String> = now.keys().chain(before.keys()).collect();

@@ -1,12 +1,18 @@
-//! Annotations of pods that something reads: the mark of a static pod's mirror, and what it costs to delete the pod.
+//! Annotations of pods that something reads: the mark of a static pod's mirror, what it costs to delete the pod, and security
+//! profiles as they were given before there were fields for them.
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    object::{self, str_at},
+    object::{self, map_at, str_at},
 };
 use serde_json::Value;
 
+use super::app_armor;
+use crate::core::pod_spec;
+
 const MIRROR: &str = "kubernetes.io/config.mirror";
+const POD_SECCOMP: &str = "seccomp.security.alpha.kubernetes.io/pod";
+const CONTAINER_SECCOMP: &str = "container.seccomp.security.alpha.kubernetes.io/";
 const DELETION_COST: &str = "controller.kubernetes.io/pod-deletion-cost";
 
 /// Whether the pod stands for one that a kubelet runs from a file.
@@ -34,6 +40,40 @@ pub(super) fn validate(pod: &Value, errors: &mut ErrorList) {
             "must be a 32bit integer",
         ));
     }
+    validate_profiles(pod, errors);
+}
+
+/// Seccomp profiles, which nobody reads any more, and AppArmor profiles: see [`super::app_armor`].
+fn validate_profiles(pod: &Value, errors: &mut ErrorList) {
+    let path = Path::new("metadata").child("annotations");
+    if let Some(value) = object::annotation(pod, POD_SECCOMP) {
+        validate_seccomp(value, &path.child(POD_SECCOMP), errors);
+    }
+    let annotations = map_at(pod, &["metadata", "annotations"]);
+    let texts = annotations.into_iter().flatten();
+    let texts = texts.filter_map(|(key, value)| Some((key, value.as_str()?)));
+    for (key, value) in texts {
+        if key.starts_with(CONTAINER_SECCOMP) {
+            validate_seccomp(value, &path.child(key.clone()), errors);
+        }
+        if let Some(container) = key.strip_prefix(app_armor::ANNOTATION) {
+            app_armor::validate(pod, container, value, &path.key(key.as_str()), errors);
+        }
+    }
+}
+
+fn validate_seccomp(value: &str, path: &Path, errors: &mut ErrorList) {
+    if matches!(value, "runtime/default" | "docker/default" | "unconfined") {
+        return;
+    }
+    match value.strip_prefix("localhost/") {
+        Some(file) => pod_spec::validate_descending(file, path, errors),
+        None => errors.push(Error::invalid(
+            path,
+            value,
+            "must be a valid seccomp profile",
+        )),
+    }
 }
 
 /// Written one way only: no plus, no leading zeros.
@@ -59,8 +99,10 @@ pub(super) fn validate_update(new: &Value, old: &Value) -> ErrorList {
             format!("may not {what} mirror pod annotation"),
         ));
     }
-    if object::annotation(new, DELETION_COST) != object::annotation(old, DELETION_COST) {
-        validate(new, &mut errors);
+    app_armor::validate_update(new, old, &mut errors);
+    match object::annotation(new, DELETION_COST) != object::annotation(old, DELETION_COST) {
+        true => validate(new, &mut errors),
+        false => validate_profiles(new, &mut errors),
     }
     errors
 }

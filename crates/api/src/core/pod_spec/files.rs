@@ -59,7 +59,7 @@ pub(super) fn validate_downward_file(item: &Value, path: &Path, errors: &mut Err
 }
 
 /// A path below a directory: relative, and never up.
-pub(super) fn validate_descending(target: &str, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_descending(target: &str, path: &Path, errors: &mut ErrorList) {
     if target.starts_with('/') {
         errors.push(Error::invalid(path, target, "must be a relative path"));
     }

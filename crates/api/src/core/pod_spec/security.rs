@@ -191,7 +191,7 @@ fn validate_profile_type(kind: &str, field: &str, path: &Path, errors: &mut Erro
     }
 }
 
-fn validate_app_armor(context: &Value, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn validate_app_armor(context: &Value, path: &Path, errors: &mut ErrorList) {
     const MISSING: &str = "must be set when AppArmor type is Localhost";
     let Some(profile) = struct_at(context, &["appArmorProfile"]) else {
         return;

@@ -211,7 +211,7 @@ fn profiles(spec: &Value, metadata: &Value, path: &Path, is_template: bool, out:
 }
 
 /// The field that says what an annotation of a container's AppArmor profile says. None for what says nothing.
-fn apparmor_profile(annotation: &str) -> Option<Value> {
+pub(crate) fn apparmor_profile(annotation: &str) -> Option<Value> {
     match annotation {
         "unconfined" => Some(json!({"type": "Unconfined"})),
         "runtime/default" => Some(json!({"type": "RuntimeDefault"})),
