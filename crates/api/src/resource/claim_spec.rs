@@ -110,6 +110,7 @@ fn validate_request<'o>(
     errors: &mut ErrorList,
 ) {
     names::label(str_at(request, &["name"]), &path.child("name"), errors);
+    let name = |alternative: &Value| str_at(alternative, &["name"]).to_owned();
     let exactly = struct_at(request, &["exactly"]);
     let alternatives = list_at(request, &["firstAvailable"]);
     match (exactly, alternatives) {
@@ -125,12 +126,17 @@ fn validate_request<'o>(
             ));
             // What is declared with the types is looked at all the same.
             validate_mode(exactly, &path.child("exactly"), errors);
-            let path = path.child("firstAvailable");
-            for (index, alternative) in alternatives.iter().enumerate() {
-                let path = path.index(index);
-                validate::required(errors, alternative, "deviceClassName", &path, long_name);
-                validate_mode(alternative, &path, errors);
-            }
+            bounded::set(
+                alternatives,
+                MAX_ALTERNATIVES,
+                &path.child("firstAvailable"),
+                errors,
+                name,
+                |alternative, path, errors| {
+                    validate::required(errors, alternative, "deviceClassName", path, long_name);
+                    validate_mode(alternative, path, errors);
+                },
+            );
         }
         (Some(exactly), _) => {
             let at = path.child("exactly");
@@ -142,7 +148,7 @@ fn validate_request<'o>(
             MAX_ALTERNATIVES,
             &path.child("firstAvailable"),
             errors,
-            |alternative| str_at(alternative, &["name"]).to_owned(),
+            name,
             |alternative, path, errors| {
                 names::label(str_at(alternative, &["name"]), &path.child("name"), errors);
                 // Declared with the type of alternatives, and not with that of what is asked exactly.

@@ -142,7 +142,7 @@ fn claims() {
         json!({"spec": {"devices": {
             "requests": [
                 {"name": "A"},
-                {"name": "b", "exactly": {}, "firstAvailable": [{"name": "c"}]},
+                {"name": "b", "exactly": {}, "firstAvailable": [{"name": "c"}, {"name": "c"}]},
                 {"name": "b", "exactly": {
                     "allocationMode": "All",
                     "count": 2,
@@ -167,6 +167,8 @@ fn claims() {
             spec.devices.requests[0]: Required value: exactly one of `exactly` or `firstAvailable` is required
             spec.devices.requests[1]: Invalid value: null: exactly one of `exactly` or `firstAvailable` is required, but multiple fields are set
             spec.devices.requests[1].firstAvailable[0].deviceClassName: Required value
+            spec.devices.requests[1].firstAvailable[1].deviceClassName: Required value
+            spec.devices.requests[1].firstAvailable[1]: Duplicate value: {"allocationMode":"ExactCount","count":1,"name":"c"}
             spec.devices.requests[2].exactly.deviceClassName: Required value
             spec.devices.requests[2].exactly.count: Invalid value: 2: must not be specified when allocationMode is 'All'
             spec.devices.requests[2].exactly.tolerations[0].value: Invalid value: "a": must be empty for operator `Exists`
