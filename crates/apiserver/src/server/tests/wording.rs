@@ -56,11 +56,22 @@ async fn any_state_is_given_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collection_of_an_older_version_is_not_deleted() {
-    let cluster = with_map().await;
-    let uri = format!("{CONFIGMAPS}?resourceVersion=1&labelSelector=zz");
+async fn a_collection_is_deleted_as_it_was_at_its_version() {
+    let cluster = Cluster::new().await;
+    let first = cluster.create(CONFIGMAPS, configmap("first")).await;
+    cluster.create(CONFIGMAPS, configmap("later")).await;
+    let uri = format!("{CONFIGMAPS}?resourceVersion={}", version(&first));
     let gone = cluster.call(Method::DELETE, &uri, Value::Null).await;
-    assert_ne!(gone.code, 500, "{}", gone.body);
+    assert_eq!(gone.code, 200, "{}", gone.body);
+    for (name, code) in [("first", 404), ("later", 200)] {
+        let found = cluster.get(&format!("{CONFIGMAPS}/{name}")).await;
+        assert_eq!(found.code, code, "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_cannot_be_read_is_deleted_as_such() {
+    let cluster = with_map().await;
     let uri = format!("{CONFIGMAPS}?ignoreStoreReadErrorWithClusterBreakingPotential=true");
     let refused = cluster.call(Method::DELETE, &uri, Value::Null).await;
     assert_eq!(refused.code, 422, "{}", refused.body);
