@@ -101,6 +101,7 @@ async fn membership(options: &Options) -> Result<Option<Membership>, Error> {
         follows: options.follows_servers.then(|| options.pki_dir.clone()),
         node,
         nobody,
+        kept: Arc::new(Kept::new(&client)),
         client: (options.place(Purpose::Client), client),
         serving: Arc::new(Serving::new(&shown)?),
         served: served.map(|served| (place, served)),
