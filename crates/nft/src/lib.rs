@@ -35,11 +35,11 @@ mod wire;
 
 pub use connection::{Connection, apply};
 pub use error::Error;
-pub use list::{ListedChain, ListedRule, Member};
+pub use list::{ListedChain, ListedRule};
 pub use monitor::{Monitor, Watched};
 pub use netlink::{Kernel, Netlink, Pauses};
 pub use rule::{Reject, Rule, Selector};
-pub use set::{Contents, Data, Element, Set};
+pub use set::{Contents, Data, Element, Member, Set};
 pub use table::{Chain, ChainKind, Family, Hook, Table, Verdict};
 pub use transaction::Transaction;
 pub use value::{AddressKind, Field, Protocol, Value};

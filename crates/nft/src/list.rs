@@ -6,6 +6,7 @@ use crate::{
     Connection, Error,
     connection::{Asked, comment},
     kernel::{self, elements, message},
+    set::Member,
     table::{Family, Hook, Table},
     wire::{Attributes, Message, Writer},
 };
@@ -78,9 +79,6 @@ impl Connection {
         Ok(found)
     }
 }
-
-/// An address that rules have put into a set, and how long it stays unless they do it again.
-pub type Member = (IpAddr, Duration);
 
 fn members<'a>(answer: &Message<'a>) -> impl Iterator<Item = Member> + use<'a> {
     let is_of_elements = answer.kind == message::NEW_ELEMENTS;

@@ -269,6 +269,9 @@ impl Element {
     }
 }
 
+/// An address that rules have put into a set, and how long it stays unless they do it again.
+pub type Member = (IpAddr, Duration);
+
 fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -27,7 +27,6 @@ mod layout;
 mod model;
 mod network;
 mod programmed;
-mod range;
 mod rules;
 #[cfg(test)]
 mod testing;

@@ -1,5 +1,7 @@
 //! Which endpoints serve a service port, and for whom.
 
+mod range;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
@@ -15,7 +17,7 @@ use k8s_openapi::api::{
 use knarr_meta::prefix::Prefix;
 use knarr_nft::{Family, Protocol};
 
-use crate::range::disjoint;
+use range::disjoint;
 
 /// Services with this label belong to another proxy.
 const PROXY_NAME_LABEL: &str = "service.kubernetes.io/service-proxy-name";

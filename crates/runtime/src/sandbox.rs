@@ -27,8 +27,7 @@ const SHIM_OOM_SCORE_ADJ: i32 = -998;
 pub(crate) const INTERFACE: &str = "eth0";
 /// How this runtime calls itself.
 pub(crate) const RUNTIME_NAME: &str = "knarr";
-/// The names that RuntimeClasses may give to the one way in which pods run here, without sandboxes that differ: none, ours, and that
-/// which containerd and CRI-O give to theirs, so that classes made for them do. No program of that name is run.
+/// What RuntimeClasses may call the one way in which pods run here: nothing, our name, or containerd's and CRI-O's, whose program is not run.
 pub(crate) const HANDLERS: [&str; 3] = ["", RUNTIME_NAME, "runc"];
 /// Longest a CNI plugin may take.
 const CNI_TIMEOUT: Duration = Duration::from_secs(30);
