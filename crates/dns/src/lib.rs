@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! socket -> Message -> the cluster's zones?  yes: answered from the informers, nothing is kept twice
-//!                                            no:  the query goes to the node's resolvers as it came
+//!                                            no:  what the node's resolvers say, kept as long as it is true
 //! ```
 //!
 //! Names that were known before are good until the API has told them ([`Keeper`]): a node may start while no server answers.
@@ -13,9 +13,14 @@
 //! Rejected: a zone file that is rebuilt when objects change (a lookup in the informers costs as little), and a resolver
 //! library for forwarding (what a client asks, whatever the type, should reach the resolver unchanged and come back so).
 
+mod cache;
+mod fit;
 mod forward;
+mod frame;
 mod kept;
+mod outside;
 mod server;
+mod wire;
 mod zone;
 
 use std::{
@@ -24,13 +29,20 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use hickory_proto::rr::Name;
 use knarr_client::Informers;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 pub use crate::kept::{Keeper, keeper};
-use crate::{forward::Forwarder, server::Server, zone::Zone};
+use crate::{
+    cache::{Cache, Rules},
+    forward::Forwarder,
+    outside::{Outside, Route},
+    server::Server,
+    zone::Zone,
+};
 
 /// Where and for which domain to answer.
 #[derive(Clone, Debug)]
@@ -98,8 +110,15 @@ impl Dns {
                 "the node's resolvers include this server, which does not ask itself"
             );
         }
+        let route = Route {
+            from: Name::root(),
+            except: Vec::new(),
+            forwarder: Forwarder::new(forwarders),
+        };
+        let cache = Cache::new(Rules::default());
+        let outside = Outside::new(Some(cache), vec![route]);
         Ok(Self {
-            server: Server::new(zone, kept, Forwarder::new(forwarders)),
+            server: Server::new(zone, kept, outside),
             udp,
             tcp,
         })

@@ -17,7 +17,12 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
 use crate::{
-    forward::{Forwarder, read_framed, write_framed},
+    cache::Entry,
+    fit::{fit, fit_bytes},
+    forward::Asked,
+    frame::{read_framed, write_framed},
+    outside::{Known, Outside},
+    wire::{EDNS_LIMIT_BYTES, PLAIN_LIMIT_BYTES, Question},
     zone::{Answer, Zone},
 };
 
@@ -28,9 +33,6 @@ const CONNECTIONS_AT_ONCE: usize = 256;
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 /// The largest query over UDP.
 const QUERY_LIMIT_BYTES: usize = 4096;
-/// What fits into a UDP answer by default and at most (the size that crosses the internet unfragmented).
-const PLAIN_LIMIT_BYTES: u16 = 512;
-const EDNS_LIMIT_BYTES: u16 = 1232;
 /// CNAMEs within the cluster that are followed.
 const CHAIN_LIMIT: usize = 8;
 
@@ -38,7 +40,7 @@ struct Shared {
     zone: Zone,
     /// What was known of it before, until it is known.
     kept: RwLock<Option<Arc<Zone>>>,
-    forwarder: Forwarder,
+    outside: Arc<Outside>,
 }
 
 /// Answers queries.
@@ -49,7 +51,8 @@ pub struct Server {
 /// A query after the cluster's zones were looked at.
 enum Outcome {
     Answered(Vec<u8>),
-    Forward,
+    /// To the resolvers, perhaps with an old answer.
+    Forward(Option<Arc<Entry>>),
     Follow(Box<Follow>),
     Ignore,
 }
@@ -62,8 +65,14 @@ struct Follow {
     limit: u16,
 }
 
+impl Outcome {
+    fn of(answer: Option<Vec<u8>>) -> Self {
+        answer.map_or(Self::Ignore, Self::Answered)
+    }
+}
+
 /// How far the cluster knows a name.
-enum Known {
+enum Resolved {
     Whole,
     /// Up to this one, which is somebody else's.
     Alias(Name),
@@ -72,12 +81,12 @@ enum Known {
 
 impl Server {
     /// `kept` is what was known of the zone before; it is good until the zone has its first lists.
-    pub fn new(zone: Zone, kept: Option<Zone>, forwarder: Forwarder) -> Self {
+    pub fn new(zone: Zone, kept: Option<Zone>, outside: Arc<Outside>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 zone,
                 kept: RwLock::new(kept.map(Arc::new)),
-                forwarder,
+                outside,
             }),
         }
     }
@@ -86,7 +95,7 @@ impl Server {
     pub fn answer(&self, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
         match self.shared.answer(message, tcp) {
             Outcome::Answered(answer) => Some(answer),
-            Outcome::Forward | Outcome::Follow(_) | Outcome::Ignore => None,
+            Outcome::Forward(_) | Outcome::Follow(_) | Outcome::Ignore => None,
         }
     }
 
@@ -169,16 +178,37 @@ impl Shared {
     }
 
     fn answer(&self, bytes: &[u8], tcp: bool) -> Outcome {
+        let question = Question::read(bytes);
+        // The cluster may come to know an address that it does not know yet.
+        let mut known = match &question {
+            Some(question) if !question.is_reverse() => self.outside.get(bytes, question),
+            _ => Known::Nothing,
+        };
+        if let (Known::Answer(answer), Some(question)) = (&mut known, &question) {
+            return Outcome::of(fit_bytes(std::mem::take(answer), question.limit(tcp)));
+        }
+        let outcome = self.answer_from_zone(bytes, tcp);
+        let (Outcome::Forward(_), Some(question)) = (&outcome, &question) else {
+            return outcome;
+        };
+        if question.is_reverse() {
+            known = self.outside.get(bytes, question);
+        }
+        match known {
+            Known::Answer(answer) => Outcome::of(fit_bytes(answer, question.limit(tcp))),
+            Known::Old(entry) => Outcome::Forward(Some(entry)),
+            Known::Nothing => outcome,
+        }
+    }
+
+    fn answer_from_zone(&self, bytes: &[u8], tcp: bool) -> Outcome {
         let Ok(query) = Message::from_vec(bytes) else {
             // Without a readable header there is no id to answer to; with one, the client learns what is wrong.
             return match bytes {
                 [a, b, ..] if bytes.len() >= 12 => {
                     let id = u16::from_be_bytes([*a, *b]);
-                    encode(&Message::error_msg(
-                        id,
-                        OpCode::Query,
-                        ResponseCode::FormErr,
-                    ))
+                    let error = Message::error_msg(id, OpCode::Query, ResponseCode::FormErr);
+                    Outcome::of(error.to_vec().ok())
                 }
                 _ => Outcome::Ignore,
             };
@@ -197,11 +227,11 @@ impl Shared {
         }
         let [question] = query.queries.as_slice() else {
             response.metadata.response_code = ResponseCode::FormErr;
-            return encode(&response);
+            return Outcome::of(response.to_vec().ok());
         };
         if query.metadata.op_code != OpCode::Query {
             response.metadata.response_code = ResponseCode::NotImp;
-            return encode(&response);
+            return Outcome::of(response.to_vec().ok());
         }
         let kind = question.query_type();
         let known = self.resolve(&mut response, question.name(), kind);
@@ -213,9 +243,9 @@ impl Shared {
                 .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
         };
         match known {
-            Known::Nothing => Outcome::Forward,
-            Known::Whole => fit(response, limit),
-            Known::Alias(target) => Outcome::Follow(Box::new(Follow {
+            Resolved::Nothing => Outcome::Forward(None),
+            Resolved::Whole => Outcome::of(fit(response, limit)),
+            Resolved::Alias(target) => Outcome::Follow(Box::new(Follow {
                 response,
                 target,
                 kind,
@@ -238,15 +268,15 @@ impl Shared {
     }
 
     /// Fills in what the cluster knows.
-    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Known {
+    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Resolved {
         let mut name = name.clone();
         for step in 0..=CHAIN_LIMIT {
             let records = match self.lookup(&name, kind) {
-                Answer::Foreign if step > 0 => return Known::Alias(name),
-                Answer::Foreign => return Known::Nothing,
+                Answer::Foreign if step > 0 => return Resolved::Alias(name),
+                Answer::Foreign => return Resolved::Nothing,
                 Answer::NoName if !self.zone.is_synced() => {
                     response.metadata.response_code = ResponseCode::ServFail;
-                    return Known::Whole;
+                    return Resolved::Whole;
                 }
                 Answer::NoName if step > 0 => break,
                 Answer::NoName => {
@@ -269,7 +299,7 @@ impl Shared {
             response.add_answers(records);
             match alias {
                 Some(target) => name = target,
-                None => return Known::Whole,
+                None => return Resolved::Whole,
             }
         }
         // Aliases within the cluster are told with what they lead to or, as by CoreDNS, not at all.
@@ -277,7 +307,7 @@ impl Shared {
         response.additionals.clear();
         response.metadata.authoritative = true;
         response.add_authorities(self.zone.soa());
-        Known::Whole
+        Resolved::Whole
     }
 
     /// The addresses of what SRV and NS records name.
@@ -302,17 +332,17 @@ impl Shared {
 
     /// The answer to what the cluster does not know by itself.
     async fn ask_others(&self, outcome: Outcome, query: &[u8], tcp: bool) -> Vec<u8> {
-        match outcome {
-            Outcome::Follow(follow) => match self.follow(*follow, tcp).await {
-                Outcome::Answered(answer) => answer,
-                _ => Vec::new(),
-            },
-            _ => self.forward(query, tcp).await,
-        }
+        let answer = match outcome {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Follow(follow) => self.follow(*follow, tcp).await,
+            Outcome::Forward(old) => self.forward(query, old, tcp).await,
+            Outcome::Ignore => None,
+        };
+        answer.unwrap_or_default()
     }
 
     /// Adds what the node's resolvers know of the alias: without, there is the alias alone, as in CoreDNS.
-    async fn follow(&self, follow: Follow, tcp: bool) -> Outcome {
+    async fn follow(&self, follow: Follow, tcp: bool) -> Option<Vec<u8>> {
         let Follow {
             mut response,
             target,
@@ -326,7 +356,7 @@ impl Shared {
         edns.set_max_payload(EDNS_LIMIT_BYTES);
         query.set_edns(edns);
         if let Ok(bytes) = query.to_vec()
-            && let Some(answer) = self.forwarder.ask(&bytes, tcp).await
+            && let Asked::Answer(answer) = self.ask(&bytes, tcp).await
             && let Ok(answer) = Message::from_vec(&answer)
         {
             response.metadata.truncation = answer.metadata.truncation;
@@ -335,69 +365,31 @@ impl Shared {
         fit(response, limit)
     }
 
-    async fn forward(&self, query: &[u8], tcp: bool) -> Vec<u8> {
-        if let Some(answer) = self.forwarder.ask(query, tcp).await {
-            return answer;
-        }
-        let failure = Message::from_vec(query).map(|query| {
-            let mut failure = Message::error_msg(
-                query.metadata.id,
-                query.metadata.op_code,
-                ResponseCode::ServFail,
-            );
-            failure.add_queries(query.queries);
-            failure
-        });
-        failure
-            .ok()
-            .and_then(|message| message.to_vec().ok())
-            .unwrap_or_default()
-    }
-}
-
-/// A response of at most so many bytes.
-fn fit(mut response: Message, limit: u16) -> Outcome {
-    let fits = |message: &Message| {
-        let bytes = message.to_vec().ok()?;
-        (bytes.len() <= usize::from(limit)).then_some(bytes)
-    };
-    if let Some(bytes) = fits(&response) {
-        return Outcome::Answered(bytes);
-    }
-    // They spare a client questions; it can ask them.
-    response.additionals.clear();
-    if let Some(bytes) = fits(&response) {
-        return Outcome::Answered(bytes);
-    }
-    // The client asks again over TCP, unless it cannot: then it has what is here.
-    response.metadata.truncation = true;
-    let answers = std::mem::take(&mut response.answers);
-    let kept = partition(answers.len(), |count| {
-        response.answers = answers[..count].to_vec();
-        fits(&response).is_some()
-    });
-    response.answers = answers[..kept].to_vec();
-    encode(&response)
-}
-
-/// The largest of 0 to `limit` for which `holds`, which holds for all smaller ones; 0 if for none.
-fn partition(limit: usize, mut holds: impl FnMut(usize) -> bool) -> usize {
-    let (mut good, mut bad) = (0, limit + 1);
-    while bad - good > 1 {
-        let middle = good.midpoint(bad);
-        if holds(middle) {
-            good = middle;
-        } else {
-            bad = middle;
+    /// What is kept of a question, or known to the resolvers.
+    async fn ask(&self, query: &[u8], tcp: bool) -> Asked {
+        let known = Question::read(query).map(|question| self.outside.get(query, &question));
+        match known {
+            Some(Known::Answer(answer)) => Asked::Answer(answer),
+            Some(Known::Old(entry)) => self.outside.ask(query, Some(entry), tcp).await,
+            Some(Known::Nothing) | None => self.outside.ask(query, None, tcp).await,
         }
     }
-    good
-}
 
-fn encode(message: &Message) -> Outcome {
-    match message.to_vec() {
-        Ok(bytes) => Outcome::Answered(bytes),
-        Err(_) => Outcome::Ignore,
+    async fn forward(&self, query: &[u8], old: Option<Arc<Entry>>, tcp: bool) -> Option<Vec<u8>> {
+        let code = match self.outside.ask(query, old, tcp).await {
+            Asked::Answer(answer) => {
+                // What is out of the ordinary comes back as it came.
+                let limit = Question::read(query).map_or(u16::MAX, |question| question.limit(tcp));
+                return fit_bytes(answer, limit);
+            }
+            Asked::Nothing => ResponseCode::ServFail,
+        };
+        let query = Message::from_vec(query).ok()?;
+        let mut failure = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
+        failure.metadata.recursion_desired = query.metadata.recursion_desired;
+        failure.metadata.recursion_available = true;
+        failure.add_queries(query.queries);
+        failure.to_vec().ok()
     }
 }
 

@@ -4,7 +4,12 @@ use hickory_proto::op::Query;
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 
 use super::*;
-use crate::zone;
+use crate::{
+    cache::{Cache, Rules},
+    forward::Forwarder,
+    outside::Route,
+    zone,
+};
 use knarr_client::Informer;
 
 /// Bytes of an answer to `_sql._tcp.db.default.svc.cluster.local.` before its records.
@@ -12,12 +17,29 @@ const HEADER_AND_QUESTION: usize = 12 + 41 + 4;
 /// Messages that a property is tried with.
 const CASES: u32 = 4096;
 
+fn outside(forwarders: Vec<SocketAddr>) -> Arc<Outside> {
+    let route = Route {
+        from: Name::root(),
+        except: Vec::new(),
+        forwarder: Forwarder::new(forwarders),
+    };
+    let cache = Cache::new(Rules::default());
+    Outside::new(Some(cache), vec![route])
+}
+
 fn shared(forwarders: Vec<SocketAddr>) -> Shared {
     Shared {
         zone: zone::tests::zone(),
         kept: RwLock::default(),
-        forwarder: Forwarder::new(forwarders),
+        outside: outside(forwarders),
     }
+}
+
+/// What a resolver sends that repeats what it was asked.
+fn echo(query: &[u8]) -> Vec<u8> {
+    let mut answer = query.to_vec();
+    answer[2] |= 0x80;
+    answer
 }
 
 fn query(name: &str, kind: RecordType) -> Vec<u8> {
@@ -27,10 +49,14 @@ fn query(name: &str, kind: RecordType) -> Vec<u8> {
     message.to_vec().unwrap()
 }
 
+async fn forwarded(shared: &Shared, query: &[u8], tcp: bool) -> Vec<u8> {
+    shared.forward(query, None, tcp).await.unwrap()
+}
+
 fn answered(outcome: Outcome) -> Message {
     match outcome {
         Outcome::Answered(bytes) => Message::from_vec(&bytes).unwrap(),
-        Outcome::Forward | Outcome::Follow(_) => panic!("the name is ours"),
+        Outcome::Forward(_) | Outcome::Follow(_) => panic!("the name is ours"),
         Outcome::Ignore => panic!("the query is well-formed"),
     }
 }
@@ -51,7 +77,7 @@ fn names_of_before_are_good_until_there_are_others() {
     let shared = Shared {
         zone: Zone::with("cluster.local", services, slices, namespaces).unwrap(),
         kept: RwLock::new(Some(Arc::new(zone::tests::zone()))),
-        forwarder: Forwarder::new(Vec::new()),
+        outside: outside(Vec::new()),
     };
     let ask = |name: &str| {
         let bytes = query(&format!("{name}.default.svc.cluster.local."), RecordType::A);
@@ -168,7 +194,7 @@ fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(7),
-        forwarder: Forwarder::new(Vec::new()),
+        outside: outside(Vec::new()),
     };
     let name = "_sql._tcp.db.default.svc.cluster.local.";
     let bytes = query(name, RecordType::SRV);
@@ -181,7 +207,7 @@ fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        forwarder: Forwarder::new(Vec::new()),
+        outside: outside(Vec::new()),
     };
     let whole = answered(shared.answer(&bytes, true));
     let part = shared.answer(&bytes, false);
@@ -204,7 +230,7 @@ fn the_size_that_a_client_takes_is_kept_to() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        forwarder: Forwarder::new(Vec::new()),
+        outside: outside(Vec::new()),
     };
     let size = |payload: u16| {
         let mut message = Message::from_vec(&query(
@@ -238,7 +264,10 @@ fn the_size_that_a_client_takes_is_kept_to() {
 fn foreign_names_are_forwarded_and_nonsense_is_refused() {
     let shared = shared(Vec::new());
     let bytes = query("example.org.", RecordType::A);
-    assert!(matches!(shared.answer(&bytes, false), Outcome::Forward));
+    assert!(matches!(
+        shared.answer(&bytes, false),
+        Outcome::Forward(None)
+    ));
     let message = answered(shared.answer(&[0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 200], false));
     assert_eq!(message.metadata.response_code, ResponseCode::FormErr);
     assert!(matches!(shared.answer(&[1], false), Outcome::Ignore));
@@ -260,9 +289,7 @@ async fn a_resolver_is_asked_and_its_answer_comes_back_under_our_id() {
             .unwrap();
     });
     let shared = shared(vec![address]);
-    let answer = shared
-        .forward(&query("example.org.", RecordType::A), false)
-        .await;
+    let answer = forwarded(&shared, &query("example.org.", RecordType::A), false).await;
     serving.await.unwrap();
     assert_eq!(Message::from_vec(&answer).unwrap().metadata.id, 77);
 }
@@ -320,24 +347,27 @@ async fn resolvers_are_asked_over_ipv6_too() {
     let answering = async {
         let mut buffer = [0; 512];
         let (length, client) = udp.recv_from(&mut buffer).await.unwrap();
-        udp.send_to(&buffer[..length], client).await.unwrap();
+        udp.send_to(&echo(&buffer[..length]), client).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(shared.forward(&bytes, false), answering);
-    assert_eq!(answer, bytes);
+    let (answer, ()) = tokio::join!(forwarded(&shared, &bytes, false), answering);
+    assert_eq!(answer, echo(&bytes));
     let answering = async {
         let (mut stream, _) = tcp.accept().await.unwrap();
         let asked = read_framed(&mut stream).await.unwrap().unwrap();
-        write_framed(&mut stream, &asked).await.unwrap();
+        write_framed(&mut stream, &echo(&asked)).await.unwrap();
     };
-    let (answer, ()) = tokio::join!(shared.forward(&bytes, true), answering);
-    assert_eq!(answer, bytes);
+    let (answer, ()) = tokio::join!(forwarded(&shared, &bytes, true), answering);
+    assert_eq!(answer, echo(&bytes));
 }
 
 #[tokio::test]
 async fn without_resolvers_the_answer_is_servfail() {
-    let answer = shared(Vec::new())
-        .forward(&query("example.org.", RecordType::A), false)
-        .await;
+    let answer = forwarded(
+        &shared(Vec::new()),
+        &query("example.org.", RecordType::A),
+        false,
+    )
+    .await;
     let message = Message::from_vec(&answer).unwrap();
     assert_eq!(message.metadata.response_code, ResponseCode::ServFail);
 }
@@ -363,7 +393,7 @@ async fn a_loop_ends_with_the_first_question_that_comes_back() {
     });
     let token = CancellationToken::new();
     let server = Arc::into_inner(server).unwrap();
-    let running = Server::new(zone::tests::zone(), None, Forwarder::new(vec![address]));
+    let running = Server::new(zone::tests::zone(), None, outside(vec![address]));
     let running = tokio::spawn(running.run(server, listener, token.clone()));
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let bytes = query("example.org.", RecordType::A);
@@ -392,11 +422,12 @@ async fn a_question_is_asked_once_at_a_time() {
     let answering = async {
         let mut buffer = [0; 512];
         let (length, client) = resolver.recv_from(&mut buffer).await.unwrap();
-        resolver.send_to(&buffer[..length], client).await.unwrap();
+        let answer = echo(&buffer[..length]);
+        resolver.send_to(&answer, client).await.unwrap();
     };
     let (first, other, ()) = tokio::join!(
-        shared.forward(&first, false),
-        shared.forward(&other, false),
+        forwarded(&shared, &first, false),
+        forwarded(&shared, &other, false),
         answering
     );
     assert_eq!((first[1], other[1]), (77, 78));
@@ -409,7 +440,7 @@ fn no_message_panics() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        forwarder: Forwarder::new(Vec::new()),
+        outside: outside(Vec::new()),
     };
     let questions = [
         "_sql._tcp.db.default.svc.cluster.local.",
