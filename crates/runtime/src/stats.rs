@@ -73,7 +73,6 @@ pub fn of_sandbox(sandbox: &Sandbox, containers: Vec<ContainerStats>) -> PodSand
                 process_count: value(count),
             }),
             containers,
-            ..Default::default()
         }),
         ..Default::default()
     }

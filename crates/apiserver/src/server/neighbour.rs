@@ -42,7 +42,8 @@ mod tests {
         let json: &[u8] = b"{}";
         let (secret, other) = ("/registry/secrets/x/s", "/registry/secrets/x/t");
         let namespace = "/registry/namespaces/default";
-        let cases: [(&[(&str, &[u8])], bool); 8] = [
+        type Stored<'a> = &'a [(&'a str, &'a [u8])];
+        let cases: [(Stored<'_>, bool); 8] = [
             (&[], false),
             (&[(namespace, json)], false),
             (&[(namespace, theirs)], true),

@@ -27,12 +27,13 @@ const ANSWER: Duration = Duration::from_secs(20);
 const READ: Duration = Duration::from_millis(2);
 
 /// What upstream answers with 500 too: strategic merge patches whose directives mean nothing, applied objects with unknown fields.
-const AS_UPSTREAM: [&str; 5] = [
+const AS_UPSTREAM: [&str; 6] = [
     "failed to create typed patch object",
     "does not contain declared merge key",
     "unknown patch type",
     "cannot merge lists without merge key",
     "doesn't match $setElementOrder list",
+    "resourceVersion: Invalid value: ",
 ];
 
 pub struct Requests {

@@ -117,7 +117,7 @@ impl Shared {
             script,
             informer,
             events,
-            informers: informers,
+            informers,
         }
     }
 
