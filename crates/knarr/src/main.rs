@@ -24,7 +24,6 @@ mod instance;
 mod kubeconfig;
 mod logging;
 mod logs;
-mod memory;
 mod network;
 mod node;
 mod node_command;

@@ -15,7 +15,7 @@ use crate::{
     cli::Log,
     detach, failure,
     instance::{self, Instance},
-    logging, memory,
+    logging,
     progress::Progress,
     resident,
 };
@@ -82,12 +82,10 @@ pub fn stateless(log: &Log, serve: impl Future<Output = Result<()>>) -> Result<(
 
 fn in_runtime<T>(serve: impl Future<Output = Result<T>>) -> Result<T> {
     knarr_tasks::on_failure(failure::end);
-    knarr_tasks::on_idle(memory::give_back);
     raise_open_files();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)
-        .on_thread_park(knarr_tasks::idle)
         .build()
         .context("cannot start the async runtime")?;
     let result = runtime.block_on(async {

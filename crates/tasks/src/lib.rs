@@ -92,22 +92,6 @@ pub fn on_failure(handler: fn(&Failure)) {
     }
 }
 
-static ON_IDLE: OnceLock<fn()> = OnceLock::new();
-
-/// Calls `handler` from now on in each thread of this crate's, and whoever else calls [`idle`], before it waits for something to do. Once
-/// in a process; often: it has to be cheap.
-pub fn on_idle(handler: fn()) {
-    // The first one stays, as with failures.
-    let _ = ON_IDLE.set(handler);
-}
-
-/// To be called by threads that are about to wait for something to do.
-pub fn idle() {
-    if let Some(handler) = ON_IDLE.get() {
-        handler();
-    }
-}
-
 /// Runs work that somebody sent in, whose panic is the sender's answer and not the end of everybody's process. Only where
 /// nothing is shared that a panic could leave half done.
 pub async fn caught<T>(work: impl Future<Output = T>) -> Result<T, Failure> {
@@ -219,7 +203,6 @@ impl Tasks {
     ) -> io::Result<()> {
         let runtime = runtime::Builder::new_current_thread()
             .enable_all()
-            .on_thread_park(idle)
             .build()?;
         let (alive, ended) = oneshot::channel::<()>();
         thread::Builder::new()
