@@ -23,8 +23,7 @@ fn outside(forwarders: Vec<SocketAddr>) -> Arc<Outside> {
         except: Vec::new(),
         forwarder: Forwarder::new(forwarders),
     };
-    let cache = Cache::new(Rules::default());
-    Outside::new(Some(cache), vec![route])
+    Outside::new(Some(Cache::new(Rules::default())), vec![route])
 }
 
 fn shared(forwarders: Vec<SocketAddr>) -> Shared {
