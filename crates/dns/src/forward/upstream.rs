@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use ring::rand::{SecureRandom, SystemRandom};
 use tokio::{
     net::{TcpStream, UdpSocket},
     time::{sleep, timeout},
@@ -151,7 +152,9 @@ async fn over_tcp(resolver: SocketAddr, query: &[u8]) -> io::Result<Vec<u8>> {
 fn with_random_id(query: &[u8]) -> io::Result<Vec<u8>> {
     let mut message = query.to_vec();
     let place = message.get_mut(..2).ok_or(io::ErrorKind::InvalidData)?;
-    place.copy_from_slice(&fastrand::u16(..).to_be_bytes());
+    // Answers are kept: nobody may foresee by which id one is believed.
+    let random = SystemRandom::new().fill(place);
+    random.map_err(|_| io::Error::other("the system has no randomness"))?;
     Ok(message)
 }
 
