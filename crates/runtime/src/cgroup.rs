@@ -33,7 +33,7 @@ pub fn host() -> &'static Hierarchies {
 }
 
 /// Limits huge pages.
-const HUGETLB: &str = "hugetlb";
+pub const HUGETLB: &str = "hugetlb";
 
 const CONTROLLERS: &[&str] = &[
     "cpu",
@@ -90,11 +90,16 @@ impl Hierarchies {
         matches!(self, Self::Unified(_))
     }
 
-    /// Whether the host has a controller at all.
-    pub fn has_controller(&self, controller: &str) -> bool {
+    /// Whether a cgroup has a controller once it is made: in the unified hierarchy what is above it decides, and a cgroup that
+    /// somebody else gave to this process may have fewer of them than the root.
+    pub fn gives(&self, controller: &str, cgroup: &Path) -> bool {
         match self {
-            Self::Unified(mount) => fs::read_to_string(mount.join("cgroup.controllers"))
-                .is_ok_and(|names| names.split_whitespace().any(|name| name == controller)),
+            Self::Unified(mount) => below(mount, cgroup)
+                .ancestors()
+                .skip(1)
+                .take_while(|parent| parent.starts_with(mount))
+                .find_map(|parent| fs::read_to_string(parent.join("cgroup.controllers")).ok())
+                .is_some_and(|names| names.split_whitespace().any(|name| name == controller)),
             Self::Legacy(mounts) => mounts.contains_key(controller),
         }
     }

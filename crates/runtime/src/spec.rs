@@ -397,7 +397,7 @@ fn resources(input: &Input<'_>) -> Result<Value, SpecError> {
     let limits: Vec<Value> = asked
         .hugepage_limits
         .iter()
-        .filter(|_| input.limits.hugetlb())
+        .filter(|_| cgroup::host().gives(cgroup::HUGETLB, input.cgroup))
         .map(|limit| json!({ "pageSize": limit.page_size, "limit": limit.limit }))
         .collect();
     if !limits.is_empty() {

@@ -40,13 +40,20 @@ fn a_host_with_one_hierarchy_is_unified() {
 }
 
 #[test]
-fn controllers_are_those_of_the_root() {
+fn controllers_are_those_that_the_parent_gives() {
     let legacy = parse(HYBRID);
-    assert!(legacy.has_controller("memory") && !legacy.has_controller("hugetlb"));
+    let group = Path::new("/kubepods/pod/container");
+    assert!(legacy.gives("memory", group) && !legacy.gives("hugetlb", group));
     let mount = tempfile::tempdir().unwrap();
-    std::fs::write(mount.path().join("cgroup.controllers"), "cpu memory\n").unwrap();
     let unified = Hierarchies::Unified(mount.path().to_path_buf());
-    assert!(unified.has_controller("memory") && !unified.has_controller("mem"));
+    assert!(!unified.gives("memory", group));
+    std::fs::write(mount.path().join("cgroup.controllers"), "cpu memory hugetlb\n").unwrap();
+    assert!(unified.gives("memory", group) && !unified.gives("mem", group));
+    assert!(unified.gives("hugetlb", group));
+    let pods = mount.path().join("kubepods");
+    std::fs::create_dir(&pods).unwrap();
+    std::fs::write(pods.join("cgroup.controllers"), "cpu memory\n").unwrap();
+    assert!(unified.gives("memory", group) && !unified.gives("hugetlb", group));
 }
 
 #[test]

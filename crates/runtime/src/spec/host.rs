@@ -19,7 +19,6 @@ pub struct HostLimits {
     capabilities: Vec<String>,
     oom_score_adj: i64,
     swap_accounting: bool,
-    hugetlb: bool,
 }
 
 /// As found once. Says what has to be clamped, once.
@@ -56,12 +55,11 @@ impl HostLimits {
             bits,
             oom.trim().parse().unwrap_or(0),
             has("memory", "memory.memsw.limit_in_bytes"),
-            cgroup::host().has_controller("hugetlb"),
         )
     }
 
     /// From a permitted set's bits.
-    pub fn of(bits: u64, oom_score_adj: i64, swap_accounting: bool, hugetlb: bool) -> Self {
+    pub fn of(bits: u64, oom_score_adj: i64, swap_accounting: bool) -> Self {
         let capabilities = ALL_CAPABILITIES
             .iter()
             .enumerate()
@@ -72,7 +70,6 @@ impl HostLimits {
             capabilities,
             oom_score_adj,
             swap_accounting,
-            hugetlb,
         }
     }
 
@@ -97,10 +94,6 @@ impl HostLimits {
 
     pub fn swap_accounting(&self) -> bool {
         self.swap_accounting || cgroup::host().is_unified()
-    }
-
-    pub fn hugetlb(&self) -> bool {
-        self.hugetlb
     }
 }
 

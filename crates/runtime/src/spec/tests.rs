@@ -46,7 +46,7 @@ fn check_as<T>(
         declared: &[],
         sandbox_dir: Path::new("/s"),
         cgroup: Path::new("/c"),
-        limits: &HostLimits::of(EVERYTHING, 0, false, false),
+        limits: &HostLimits::of(EVERYTHING, 0, false),
     })
 }
 
@@ -201,11 +201,11 @@ fn capabilities_are_added_and_dropped() {
 
 #[test]
 fn a_host_without_sys_resource_clamps() {
-    let without = HostLimits::of(EVERYTHING & !(1 << 24), 5, false, false);
+    let without = HostLimits::of(EVERYTHING & !(1 << 24), 5, false);
     assert_eq!(without.clamp_oom_score_adj(-997), 5);
     assert_eq!(without.clamp_oom_score_adj(900), 900);
     assert_eq!(
-        HostLimits::of(EVERYTHING, 5, false, false).clamp_oom_score_adj(-997),
+        HostLimits::of(EVERYTHING, 5, false).clamp_oom_score_adj(-997),
         -997
     );
 }
