@@ -11,6 +11,8 @@ mod odd_images;
 mod process_namespace;
 #[path = "cri/resources.rs"]
 mod resources;
+#[path = "cri/slow.rs"]
+mod slow;
 #[path = "cri/told.rs"]
 mod told;
 #[path = "cri/users.rs"]

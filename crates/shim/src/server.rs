@@ -254,6 +254,17 @@ impl Server {
         }
     }
 
+    /// The one-shot child has ended. What it has made may hang, and holds the report's socket open as well.
+    fn launch_ended(&mut self, index: usize) {
+        self.read_report(index);
+        let Some(launch) = self.launches.get(index) else {
+            return;
+        };
+        if !launch.id.is_empty() {
+            self.reported(index, died());
+        }
+    }
+
     fn read_report(&mut self, index: usize) {
         let Some(launch) = self.launches.get_mut(index) else {
             return;
@@ -263,9 +274,7 @@ impl Server {
             Err(error) => Launched::Failed {
                 message: error.to_string(),
             },
-            Ok(0) => Launched::Failed {
-                message: "the starting process died".to_owned(),
-            },
+            Ok(0) => died(),
             Ok(_) => match frame::decode(&mut launch.bytes) {
                 Ok(None) => return,
                 Ok(Some(launched)) => launched,
@@ -273,6 +282,13 @@ impl Server {
                     message: error.to_string(),
                 },
             },
+        };
+        self.reported(index, launched);
+    }
+
+    fn reported(&mut self, index: usize, launched: Launched) {
+        let Some(launch) = self.launches.get_mut(index) else {
+            return;
         };
         // An empty id marks it as done; the loop removes it once no index is in use.
         let id = std::mem::take(&mut launch.id);
@@ -371,6 +387,13 @@ impl Server {
 
     /// A child has ended: a container's first process, an exec, a one-shot child, or an orphan.
     fn ended(&mut self, pid: i32, code: i32) {
+        let mut launches = self.launches.iter();
+        let launched =
+            launches.position(|launch| launch.pid.as_raw() == pid && !launch.id.is_empty());
+        if let Some(index) = launched {
+            self.launch_ended(index);
+            return;
+        }
         let event = if let Some((id, exec_id)) = self.execs.remove(&pid) {
             Event::ExecExited {
                 id,
@@ -420,6 +443,12 @@ impl Server {
             self.clients.remove(&key);
         }
         taken
+    }
+}
+
+fn died() -> Launched {
+    Launched::Failed {
+        message: "the starting process died".to_owned(),
     }
 }
 

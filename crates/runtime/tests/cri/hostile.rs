@@ -1,6 +1,7 @@
 //! What a container or a power failure can leave in the runtime's way.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::time::Instant;
 
 use knarr_cri::v1::*;
@@ -10,7 +11,7 @@ use super::common::{PATIENCE, TestRuntime, able, shell};
 use super::{WAIT, assert_nothing_left};
 
 /// The process id that a sandbox's status tells.
-async fn shim_pid(test: &mut TestRuntime, sandbox: &str) -> i32 {
+pub async fn shim_pid(test: &mut TestRuntime, sandbox: &str) -> i32 {
     let request = PodSandboxStatusRequest {
         pod_sandbox_id: sandbox.to_owned(),
         verbose: true,
@@ -88,6 +89,28 @@ async fn the_end_of_a_shim_that_runs_nothing_is_told() {
     let status = told.pod_sandbox_status.unwrap();
     assert_eq!(status.state(), PodSandboxState::SandboxNotready);
     test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}
+
+/// What is open where the runtime lives, such as its store, stays there: a shim outlives it, and is nearer to containers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shim_has_nothing_open_of_who_starts_it() {
+    use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let path = test.directory.path().join("secret");
+    let secret = fs::File::create(&path).unwrap();
+    fcntl(secret.as_raw_fd(), FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+    let pod = test.pod("inherits");
+    let sandbox = test.sandbox(pod).await;
+    let pid = shim_pid(&mut test, &sandbox).await;
+    let open = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().flatten();
+    let open: Vec<_> = open.flat_map(|fd| fs::read_link(fd.path())).collect();
+    assert!(!open.is_empty() && !open.contains(&path), "{open:?}");
+    test.remove_sandbox(&sandbox).await;
+    drop(secret);
     assert_nothing_left(&test);
 }
 
