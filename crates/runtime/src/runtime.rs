@@ -9,7 +9,7 @@ use knarr_cni::Invoker;
 use knarr_cri::images::images_server::ImagesServer;
 use knarr_cri::v1::image_service_server::ImageServiceServer;
 use knarr_cri::v1::runtime_service_server::RuntimeServiceServer;
-use knarr_tasks::Tasks;
+use knarr_tasks::{Shares, Tasks};
 use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use tokio_stream::wrappers::UnixListenerStream;
@@ -33,6 +33,9 @@ use crate::streaming;
 /// How long running requests and tasks may take to end after the token is cancelled.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Containers of a namespace that may be being made at a time, and of all of them: each has a thread until its mounts answer.
+const MAX_CREATING_OF_NAMESPACE: usize = 8;
+const MAX_CREATING: usize = 64;
 /// Connections to pods' ports that may be being made at a time; more wait.
 const MAX_CONNECTING: usize = 64;
 
@@ -97,6 +100,8 @@ pub(crate) struct Inner {
     pub sandboxes: Mutex<BTreeMap<String, Arc<Sandbox>>>,
     pub containers: Mutex<BTreeMap<String, Arc<Container>>>,
     pub streaming: OnceLock<Arc<dyn Streaming>>,
+    /// Containers that are being made, by their pods' namespaces.
+    pub creating: Shares,
     /// Connections to pods' ports that are being made.
     pub connecting: Semaphore,
     pub tasks: TaskTracker,
@@ -145,6 +150,7 @@ impl Runtime {
             sandboxes: Mutex::new(BTreeMap::new()),
             containers: Mutex::new(BTreeMap::new()),
             streaming: OnceLock::new(),
+            creating: Shares::new(MAX_CREATING_OF_NAMESPACE, MAX_CREATING),
             connecting: Semaphore::new(MAX_CONNECTING),
             tasks,
             token: CancellationToken::new(),

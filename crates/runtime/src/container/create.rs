@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use knarr_cri::v1::{self, ContainerEventType, NamespaceMode, SupplementalGroupsPolicy};
 use knarr_host::Directory;
+use tokio_util::sync::CancellationToken;
 
 use crate::container::{Container, Phase};
 use crate::image_volume::{self, ImageVolumes};
@@ -78,16 +79,36 @@ impl Inner {
             users,
             directory: directory.clone(),
         };
-        let record = tokio::task::spawn_blocking(move || made.run(record))
-            .await
-            .map_err(|error| Error::Io {
-                what: "create the container",
-                source: std::io::Error::other(error),
-            })??;
-        let container = Arc::new(Container::new(record, directory));
-        self.containers.lock().insert(id.clone(), container.clone());
+        // What it mounts may be of a server that does not answer: who creates waits for a thread with the others of the namespace.
+        let place = self.creating.take(namespace(sandbox)).await;
+        let asked_for = CancellationToken::new();
+        let _until_nobody_waits = asked_for.clone().drop_guard();
+        let inner = self.clone();
+        let container = blocking("create the container", move || {
+            let _place = place;
+            Ok(made.run(record).map(|record| {
+                let container = Arc::new(Container::new(record, directory));
+                inner.keep_if(&asked_for, &container);
+                container
+            }))
+        });
+        let container = container.await??;
         self.publish_container(&container, ContainerEventType::ContainerCreatedEvent);
         Ok(id)
+    }
+
+    /// A container that nobody waits for any more nobody will ever start or remove.
+    fn keep_if(&self, asked_for: &CancellationToken, container: &Arc<Container>) {
+        let record = &container.record;
+        let mut containers = self.containers.lock();
+        if !asked_for.is_cancelled() {
+            containers.insert(record.id.clone(), container.clone());
+            return;
+        }
+        drop(containers);
+        if let Err(error) = dispose(&container.directory, &record.cgroup) {
+            tracing::warn!(container = record.id, %error, "cannot remove what nobody waits for");
+        }
     }
 
     fn namespaces(
@@ -241,6 +262,12 @@ impl Make {
         (record.uid, record.gid, record.groups) = (user.uid, user.gid, user.groups);
         files::write_json(&on_disk, record).map_err(Error::io("write the record"))
     }
+}
+
+/// Whose pod it is.
+fn namespace(sandbox: &Sandbox) -> &str {
+    let metadata = sandbox.record.config.metadata.as_ref();
+    metadata.map_or("", |metadata| metadata.namespace.as_str())
 }
 
 /// A container has the users of its sandbox. The wording is containerd's.

@@ -21,6 +21,8 @@ const AGES: Duration = Duration::from_secs(3_600);
 const IMPATIENCE: Duration = Duration::from_secs(1);
 /// As many as tokio has threads for what blocks, unless it is told otherwise.
 const MANY: usize = 512;
+/// Threads for what blocks that a test has, and what of it a namespace may have: more than it gets.
+const FEW: usize = 16;
 /// As many streams as a server takes of one connection.
 const STREAMS: usize = 128;
 
@@ -211,4 +213,65 @@ async fn commands_that_do_not_start_hold_no_threads() {
     }
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
+}
+
+/// A tenant's server that does not answer holds a few threads, and nothing of a container that nobody waits for stays.
+#[test]
+fn creations_that_hang_hold_few_threads() {
+    if !able() {
+        return;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(FEW)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let mut test = TestRuntime::start().await;
+        let (tenants, others) = (test.pod("tenants"), test.pod("others"));
+        let tenants = test.sandbox(tenants).await;
+        let mut others = others;
+        others.metadata.as_mut().unwrap().namespace = "others".to_owned();
+        let others = test.sandbox(others).await;
+        let volume = test.directory.path().join("volume");
+        fs::create_dir(&volume).unwrap();
+        let silent = Silent::at(&volume);
+        let mut waiting = tokio::task::JoinSet::new();
+        for index in 0..2 * FEW {
+            let mut config = shell(&format!("main{index}"), WAIT);
+            config.mounts = vec![Mount {
+                container_path: "/volume".to_owned(),
+                host_path: volume.display().to_string(),
+                ..Default::default()
+            }];
+            let mut request = tonic::Request::new(CreateContainerRequest {
+                pod_sandbox_id: tenants.clone(),
+                config: Some(config),
+                sandbox_config: None,
+            });
+            request.set_timeout(IMPATIENCE);
+            let mut runtime = test.runtime.clone();
+            waiting.spawn(async move { runtime.create_container(request).await });
+        }
+        while let Some(answered) = waiting.join_next().await {
+            let code = answered.unwrap().unwrap_err().code();
+            assert!(matches!(code, Code::Cancelled | Code::DeadlineExceeded));
+        }
+        let elsewhere = async {
+            tokio::task::spawn_blocking(|| ()).await.unwrap();
+            let container = test.create(&others, shell("main", WAIT)).await;
+            test.start_container(&container).await.unwrap();
+        };
+        tokio::time::timeout(PATIENCE, elsewhere).await.unwrap();
+        drop(silent);
+        let containers = test.directory.path().join("runtime/containers");
+        let deadline = Instant::now() + PATIENCE;
+        while fs::read_dir(&containers).unwrap().count() > 1 {
+            assert!(Instant::now() < deadline, "what nobody waits for stays");
+            tokio::task::yield_now().await;
+        }
+        test.remove_sandbox(&tenants).await;
+        test.remove_sandbox(&others).await;
+        assert_nothing_left(&test);
+    });
 }
