@@ -4,8 +4,6 @@
 
 mod keys;
 
-use std::thread::ScopedJoinHandle;
-
 use knarr_api::schema;
 use knarr_meta::patch::MAX_DEPTH;
 use serde::de::{DeserializeOwned, Error as _};
@@ -140,17 +138,8 @@ where
     if most_levels(text) <= LEVELS_HERE {
         return read();
     }
-    knarr_tasks::waiting(|| {
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-            let failed = |why: &str| Err(serde_saphyr::Error::custom(why));
-            match thread.spawn_scoped(scope, read).map(ScopedJoinHandle::join) {
-                Ok(Ok(read)) => read,
-                Ok(Err(_)) => failed("the document cannot be read"),
-                Err(_) => failed("there is no thread to read the document"),
-            }
-        })
-    })
+    let read = knarr_tasks::waiting(|| knarr_tasks::caught_on_stack(STACK_BYTES, read));
+    read.unwrap_or_else(|_| Err(serde_saphyr::Error::custom("the document cannot be read")))
 }
 
 /// More levels than a document has: each is opened by a bracket, or is further to the right than the one around it.

@@ -148,18 +148,13 @@ impl Program {
             )));
         }
         // It takes milliseconds a kilobyte, and whoever sends it may send much.
-        knarr_tasks::heavy(|| {
-            std::thread::scope(|scope| {
-                let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
-                let compiling =
-                    thread.spawn_scoped(scope, || Program::compile_here(source, env, sizes));
-                let failed = |why: &str| Err(CompileError(format!("ERROR: <input>:-1:0: {why}")));
-                match compiling.map(std::thread::ScopedJoinHandle::join) {
-                    Ok(Ok(compiled)) => compiled,
-                    Ok(Err(_)) => failed("the expression cannot be parsed"),
-                    Err(_) => failed("there is no thread to parse the expression"),
-                }
-            })
+        let compiled = knarr_tasks::heavy(|| {
+            let compile = || Program::compile_here(source, env, sizes);
+            knarr_tasks::caught_on_stack(STACK_BYTES, compile)
+        });
+        compiled.unwrap_or_else(|_| {
+            let why = "the expression cannot be parsed";
+            Err(CompileError(format!("ERROR: <input>:-1:0: {why}")))
         })
     }
 

@@ -13,7 +13,8 @@
 //! turn, [`Connections`] keeps those whom nobody knows yet, and [`accept`] lets the next in. What takes long to reckon makes way for
 //! everything else ([`heavy`]), and is not begun when nobody waits for it any more ([`until`]).
 //!
-//! What a request does is caught ([`caught`]): a user who finds a panic must not have found a way to end the cluster.
+//! What a request does is caught ([`caught`], and [`caught_on_stack`] for what goes deep): a user who finds a panic must not have found
+//! a way to end the cluster.
 //!
 //! Rejected: catching panics where tasks are awaited (a task that nobody awaits is the one that is missed, and what shared state
 //! a panic leaves behind is anybody's guess), and `panic = "abort"` (it says neither who nor what to the log).
@@ -24,6 +25,7 @@ mod deadline;
 mod heavy;
 mod quota;
 mod share;
+mod stack;
 mod turns;
 
 use std::{
@@ -47,6 +49,7 @@ pub use deadline::{Late, deadline, is_late, until};
 pub use heavy::{heavy, waiting};
 pub use quota::{Full, Place, Quota};
 pub use share::{Share, Shares};
+pub use stack::caught_on_stack;
 pub use turns::{Turn, Turns, on_behalf_of, owner};
 
 tokio::task_local! {

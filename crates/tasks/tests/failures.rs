@@ -64,6 +64,15 @@ async fn the_process_that_fails() {
             assert!(failure.ends_with("odd request"), "{failure}");
             return;
         }
+        "deep" => {
+            // Beside a request, whose own panics are caught: the other thread's have to be as well.
+            let answer = knarr_tasks::caught(async {
+                knarr_tasks::caught_on_stack(1 << 20, || panic!("odd document"))
+            });
+            let failure = Result::<(), _>::unwrap_err(answer.await.unwrap()).to_string();
+            assert!(failure.ends_with("odd document"), "{failure}");
+            return;
+        }
         other => unreachable!("no case {other}"),
     }
     tokio::time::sleep(LONGEST).await;
@@ -100,7 +109,7 @@ fn a_failure_ends_the_process_with_one_line_that_names_the_task() {
 
 #[test]
 fn what_is_no_failure_ends_nothing() {
-    for case in ["stopped", "caught"] {
+    for case in ["stopped", "caught", "deep"] {
         let output = run(case);
         assert!(output.status.success(), "{case}: {output:?}");
     }
