@@ -10,12 +10,14 @@ use std::{
     fs, io,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    sync::LazyLock,
     time::Instant,
 };
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Pod, Volume};
+use knarr_tasks::Shares;
 
 use crate::{
     config::Config,
@@ -122,6 +124,9 @@ const TYPES: &[&dyn VolumeType] = &[
     &csi::Inline,
 ];
 
+/// Threads that may be at work in volumes of a namespace's pods, and of all pods.
+const MAX_WITHIN_OF_NAMESPACE: usize = 8;
+const MAX_WITHIN: usize = 64;
 /// How long an answer of the API server is waited for.
 const READ_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -273,6 +278,23 @@ async fn blocking<T: Send + 'static>(
         .await
         .map_err(|error| error.to_string())?;
     done.map_err(|error| error.to_string())
+}
+
+/// Runs what touches what is in a volume: a server that somebody else runs may never answer for it, and the thread is lost until it
+/// does. So a namespace has some of these threads and others wait for them, which takes none.
+pub(crate) async fn within<T: Send + 'static>(
+    pod: &Pod,
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    static PLACES: LazyLock<Shares> =
+        LazyLock::new(|| Shares::new(MAX_WITHIN_OF_NAMESPACE, MAX_WITHIN));
+    let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
+    let place = PLACES.take(namespace).await;
+    let working = tokio::task::spawn_blocking(move || {
+        let _place = place;
+        work()
+    });
+    working.await.map_err(io::Error::other)?
 }
 
 fn directory(path: &Path, mode: u32) -> io::Result<()> {

@@ -9,7 +9,7 @@ use std::{
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::HostPathVolumeSource;
 
-use super::{Error, MountedVolume, Target, VolumeType};
+use super::{Error, MountedVolume, Target, VolumeType, within};
 
 pub(super) struct HostPath;
 
@@ -30,8 +30,10 @@ pub(super) async fn setup(
 ) -> Result<MountedVolume, Error> {
     let path = target.ctx.config.root().resolve(Path::new(&source.path));
     let (place, own) = (path.clone(), source.clone());
-    let checked = tokio::task::spawn_blocking(move || check(&place, &own)).await;
-    let checked = checked.unwrap_or_else(|error| Err(error.to_string()));
+    let checking = within(target.pod, move || Ok(check(&place, &own)));
+    let checked = checking
+        .await
+        .unwrap_or_else(|error| Err(error.to_string()));
     checked
         .map(|()| MountedVolume::writable(path))
         .map_err(|message| Error::set_up(name, message))

@@ -8,7 +8,7 @@ use std::{
 
 use k8s_openapi::api::core::v1::LocalVolumeSource;
 
-use super::{Error, MountedVolume, Target, blocking, claim, directory, ownership};
+use super::{Error, MountedVolume, Target, claim, directory, ownership, within};
 use crate::events;
 
 /// Sets up the directory, which must be there. Its files get the pod's group, once for a pod and unless another pod of this
@@ -29,7 +29,7 @@ pub(super) async fn setup(
         group,
         only_if_root_differs: ownership::only_if_root_differs(target.pod),
     };
-    match blocking(move || work.run()).await {
+    match within(target.pod, move || work.run()).await {
         Ok(Outcome::Ready) => Ok(MountedVolume::writable(path)),
         Ok(Outcome::Missing) => Err(Error::Mount {
             step: "NewMounter initialization",
@@ -45,7 +45,7 @@ pub(super) async fn setup(
             events.pod(target.pod, events::WARNING, "AlreadyMountedVolume", note);
             Ok(MountedVolume::writable(path))
         }
-        Err(message) => Err(Error::set_up(name, message)),
+        Err(error) => Err(Error::set_up(name, error.to_string())),
     }
 }
 

@@ -1,4 +1,13 @@
+use std::{
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
 use serde_json::{Value, json};
+use tokio::{task::JoinSet, time::timeout};
 
 use super::*;
 use crate::testing::{
@@ -62,4 +71,50 @@ fn volumes_are_of_upstreams_plugins() {
         let volume: Volume = testing::object(volume);
         assert_eq!(plugin_of(&volume), expected);
     }
+}
+
+/// A tenant's volumes whose server does not answer hold a few threads, and only that tenant's pods wait for them.
+#[test]
+fn servers_that_do_not_answer_hold_few_threads() {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .max_blocking_threads(2 * MAX_WITHIN_OF_NAMESPACE)
+        .build()
+        .unwrap();
+    let of = |namespace: &str| {
+        let mut pod = testing::pod(json!({ "containers": [] }));
+        pod.metadata.namespace = Some(namespace.to_owned());
+        pod
+    };
+    runtime.block_on(async {
+        let (answer, begun) = (Arc::new(OnceLock::new()), Arc::new(AtomicUsize::default()));
+        let mut waiting = JoinSet::new();
+        for _ in 0..4 * MAX_WITHIN_OF_NAMESPACE {
+            let (pod, answer, begun) = (of("tenant"), answer.clone(), begun.clone());
+            waiting.spawn(async move {
+                let work = move || {
+                    begun.fetch_add(1, Ordering::Relaxed);
+                    answer.wait();
+                    Ok(())
+                };
+                within(&pod, work).await
+            });
+        }
+        let stuck = async {
+            while begun.load(Ordering::Relaxed) < MAX_WITHIN_OF_NAMESPACE {
+                tokio::task::yield_now().await;
+            }
+            // Those that are to come, if any are.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        timeout(PATIENCE, stuck).await.expect("it begins");
+        let other = async { within(&of("other"), || Ok(7)).await.unwrap() };
+        let found = timeout(PATIENCE, other).await;
+        answer.set(()).unwrap();
+        assert_eq!(found.expect("a thread is free"), 7);
+        while let Some(done) = waiting.join_next().await {
+            done.unwrap().unwrap();
+        }
+    });
 }

@@ -276,7 +276,7 @@ async fn mounts(
             let (base, volume, name) = (base.clone(), mount.name.clone(), container.name.clone());
             let work =
                 move || volume::sub_path::prepare(&pod_dir, (&volume, &base), &sub, &name, index);
-            off_thread(work).await.map_err(|Error(error)| {
+            volume::within(pod, work).await.map_err(|error| {
                 Error(format!(
                     "failed to prepare subPath for volumeMount \"{}\" of container \"{}\": {error}",
                     mount.name, container.name

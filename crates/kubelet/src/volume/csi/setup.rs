@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     context,
-    volume::{Error, MountedVolume, Target, blocking, ownership},
+    volume::{Error, MountedVolume, Target, blocking, ownership, within},
 };
 
 /// Before a volume is published again; upstream does it when it syncs a pod, as often.
@@ -305,7 +305,7 @@ impl<'a> Step<'a> {
                 .applies(&shape.fs_type, &shape.access_modes);
         let group = target.fs_group().filter(|_| applies);
         let only_if_root_differs = ownership::only_if_root_differs(target.pod);
-        blocking(move || {
+        let owning = within(target.pod, move || {
             if !fs::metadata(&path)?.is_dir() {
                 let path = path.display();
                 return Err(io::Error::other(format!("{path} is not a directory")));
@@ -314,8 +314,8 @@ impl<'a> Step<'a> {
                 ownership::apply_to_volume(&path, group, only_if_root_differs)?;
             }
             Ok(path)
-        })
-        .await
+        });
+        owning.await.map_err(|error| error.to_string())
     }
 }
 
