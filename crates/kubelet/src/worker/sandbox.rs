@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use k8s_openapi::api::core::v1::Pod;
+use knarr_config::ConfigFile;
 use knarr_cri::v1;
 use knarr_meta::quantity::Quantity;
 
@@ -12,6 +13,9 @@ use crate::{
     resources::{self, totals},
     security, users,
 };
+
+/// Most of the node's own `resolv.conf` that is read, bytes.
+const MAX_RESOLV_CONF_BYTES: u64 = 1 << 20;
 
 /// The CRI description of the pod; the same for its sandbox and, as context, for each container.
 ///
@@ -68,7 +72,12 @@ pub(crate) fn config(
 
 /// How the pod resolves names.
 pub(super) fn resolver(ctx: &Context, pod: &Pod) -> dns::Formed {
-    let node = std::fs::read_to_string(&ctx.config.resolv_conf).unwrap_or_default();
+    let file = ConfigFile::new(&ctx.config.resolv_conf, MAX_RESOLV_CONF_BYTES);
+    let node = disk::waiting(|| file.read()).unwrap_or_else(|error| {
+        tracing::debug!(%error, "the node has no resolvers");
+        Vec::new()
+    });
+    let node = String::from_utf8_lossy(&node);
     let cluster = ctx.config.cluster_dns.iter().map(ToString::to_string);
     let cluster: Vec<String> = cluster.collect();
     let node = dns::Resolver::parse(&node);
@@ -130,5 +139,41 @@ fn overhead(pod: &Pod) -> v1::LinuxContainerResources {
         cpu_shares: resources::shares(cpu),
         memory_limit_in_bytes: overhead.get("memory").map_or(0, Quantity::value),
         ..Default::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        config::Config,
+        testing::{
+            self,
+            fake::{Api, Fake},
+        },
+    };
+
+    /// It may be a device, or what another program writes without an end.
+    #[tokio::test]
+    async fn of_a_long_resolv_conf_no_more_is_read_than_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        let fake = Fake::default();
+        fake.serve(&dir.path().join("cri.sock"));
+        let pod = testing::pod(json!({ "containers": [], "dnsPolicy": "Default" }));
+        let api = Api::new(&pod);
+        let config = Config {
+            resolv_conf: dir.path().join("resolv.conf"),
+            ..Config::default()
+        };
+        let path = config.resolv_conf.clone();
+        let ctx = testing::context(api.client(), config, dir.path()).await;
+        let line = "nameserver 192.0.2.1\n";
+        for (lines, wanted) in [(1, 1), (MAX_RESOLV_CONF_BYTES as usize, 0)] {
+            std::fs::write(&path, line.repeat(lines)).unwrap();
+            let found = resolver(&ctx, &pod).config.servers.len();
+            assert_eq!(found, wanted, "{lines} lines");
+        }
     }
 }
