@@ -24,6 +24,13 @@ const BARE: &[Bare] = &[
         exempt: &["crates/tasks", "crates/testkit"],
         instead: "spawns a task whose failure nobody sees: use knarr_tasks",
     },
+    // Controllers have a lint for it, by the function that they call.
+    Bare {
+        calls: &["&DeleteParams::default()", "= DeleteParams::default();"],
+        within: &["crates/kubelet", "crates/scheduler"],
+        exempt: &[],
+        instead: "deletes whatever has the name by then: set the uid as precondition",
+    },
     // These run on paused time in tests.
     Bare {
         calls: &["Timestamp::now()", "SystemTime::now()"],

@@ -1,6 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    bare,
     circles::{self, Arrows},
     imports::Files,
     lengths::Lengths,
@@ -243,4 +244,14 @@ fn exceptions_are_needed() {
     let wanted =
         ["c.rs", "b.rs f"].map(|what| format!("{what} is not too long: it needs no exception"));
     assert_eq!(told, wanted);
+}
+
+#[test]
+fn deletes_name_what_they_delete() {
+    let found = |path: &str, text: &str| bare::calls(&[source(path, text)]).len();
+    let by_name = "api.delete(name, &DeleteParams::default()).await";
+    assert_eq!(found("crates/scheduler/src/a.rs", by_name), 1);
+    assert_eq!(found("crates/kubelet/src/a.rs", by_name), 1);
+    let by_uid = "DeleteParams { preconditions, ..DeleteParams::default() }";
+    assert_eq!(found("crates/kubelet/src/a.rs", by_uid), 0);
 }

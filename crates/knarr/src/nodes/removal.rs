@@ -17,7 +17,7 @@ use knarr_cni::{
 };
 use kube::{
     Api,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Preconditions},
 };
 use tokio::{process::Command, runtime::Handle, time::timeout};
 
@@ -90,7 +90,15 @@ async fn delete_objects(node: &str, client: kube::Client) -> Result<(), kube::Er
             continue;
         };
         let pods: Api<Pod> = Api::namespaced(client.clone(), &namespace);
-        let at_once = DeleteParams::default().grace_period(0);
+        // Its controller may have made another of this name by now, which runs elsewhere.
+        let at_once = DeleteParams {
+            grace_period_seconds: Some(0),
+            preconditions: Some(Preconditions {
+                uid: pod.metadata.uid,
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
         or_gone(pods.delete(&name, &at_once).await)?;
     }
     Ok(())
@@ -98,7 +106,7 @@ async fn delete_objects(node: &str, client: kube::Client) -> Result<(), kube::Er
 
 fn or_gone<T>(deleted: Result<T, kube::Error>) -> Result<(), kube::Error> {
     match deleted {
-        Err(error) if !errors::is_not_found(&error) => Err(error),
+        Err(error) if !errors::is_not_found(&error) && !errors::is_conflict(&error) => Err(error),
         _ => Ok(()),
     }
 }

@@ -10,7 +10,7 @@ use k8s_openapi::api::{
 };
 use knarr_client::errors;
 use knarr_devices::claim::{self, FINALIZER};
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tracing::warn;
@@ -423,9 +423,20 @@ async fn delete(api: &Api<ResourceClaim>, claim: &ResourceClaim) -> Result<(), B
         )
         .await?;
     }
-    let params = DeleteParams::default();
+    let params = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: now.metadata.uid,
+            resource_version: None,
+        }),
+        ..DeleteParams::default()
+    };
     match answered("delete resourceclaim".to_owned(), api.delete(name, &params)).await {
-        Err(BindError::Api(_, error)) if errors::is_not_found(&error) => Ok(()),
+        // Another one that has the name by now is not ours to delete.
+        Err(BindError::Api(_, error))
+            if errors::is_not_found(&error) || errors::is_conflict(&error) =>
+        {
+            Ok(())
+        }
         result => result.map(drop),
     }
 }

@@ -324,6 +324,33 @@ async fn a_claim_that_is_overtaken_is_looked_at_anew() {
     assert!(devices.is_some(), "the device is free again");
 }
 
+/// Between a look at a claim and its delete another one may have got the name.
+#[tokio::test(start_paused = true)]
+async fn a_claim_is_deleted_that_was_looked_at() {
+    let mut made = json!(claim("c", json!({})));
+    made["metadata"]["uid"] = json!("ours");
+    made["metadata"]["annotations"] =
+        json!({"resource.kubernetes.io/extended-resource-claim": "true"});
+    made["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": "p", "controller": true}]);
+    let (client, mut server) = fake::client();
+    let answers = async {
+        let look = server.next().await;
+        assert_eq!(look.method, "GET");
+        look.answer(200, &made);
+        let delete = server.next().await;
+        assert_eq!(delete.method, "DELETE");
+        let uid = delete.body["preconditions"]["uid"].clone();
+        let conflict = json!({"kind": "Status", "status": "Failure", "reason": "Conflict", "code": 409, "message": "another"});
+        delete.answer(409, &conflict);
+        uid
+    };
+    let claim: ResourceClaim = object(made.clone());
+    assert!(claim::is_for_extended_resources(&claim, "p"), "{made}");
+    let (_, uid) = tokio::join!(bind::give_back(&client, "p", &claim), answers);
+    assert_eq!(uid, json!("ours"));
+}
+
 #[tokio::test(start_paused = true)]
 async fn devices_are_made_ready_first() {
     let ready = |conditions: Value| {
