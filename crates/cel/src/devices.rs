@@ -138,7 +138,7 @@ fn by_domain<'a>(
         inside.push((Val::Text(Text::Of(id)), value));
     }
     let domains = domains.into_iter().map(|(domain, inside)| {
-        let inside = Val::Map(Map::Made(Arc::new(inside)));
+        let inside = Val::Map(Map::Owned(Arc::new(inside)));
         (Val::Text(Text::Of(domain)), inside)
     });
     Ok(Val::Map(Map::Sparse(Arc::new(domains.collect()))))

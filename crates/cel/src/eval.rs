@@ -132,7 +132,7 @@ impl<'a, 'c> Evaluator<'a, 'c> {
                 (_, value) => entries.push((key, value)),
             }
         }
-        Ok(Val::Map(Map::Made(Arc::new(entries))))
+        Ok(Val::Map(Map::Owned(Arc::new(entries))))
     }
 
     fn has_key(&mut self, entries: &[(Val<'a>, Val<'a>)], key: &Val<'a>) -> Result<bool, Error> {

@@ -192,12 +192,12 @@ impl<'c> Output<'c> {
                     path.pop();
                 }
             }
-            Val::Map(Map::Made(entries) | Map::Sparse(entries)) => {
+            Val::Map(Map::Owned(entries) | Map::Sparse(entries)) => {
                 for (_, value) in entries.iter() {
                     self.look(value, path, found)?;
                 }
             }
-            Val::List(List::Made(items)) => {
+            Val::List(List::Owned(items)) => {
                 for value in items.iter() {
                     self.look(value, path, found)?;
                 }
@@ -238,7 +238,7 @@ impl<'c> Output<'c> {
                 let items = items.iter().map(|item| self.copy(item, levels));
                 Value::Array(items.collect::<Result<_, _>>()?)
             }
-            Val::List(List::Made(items)) => {
+            Val::List(List::Owned(items)) => {
                 let levels = below(levels)?;
                 let items = items.iter().map(|item| self.json_within(item, levels));
                 Value::Array(items.collect::<Result<_, _>>()?)
@@ -246,7 +246,7 @@ impl<'c> Output<'c> {
             Val::Map(Map::Object(map, _) | Map::Json(map, _)) => {
                 self.copy_map(map, below(levels)?)?
             }
-            Val::Map(Map::Made(entries) | Map::Sparse(entries)) => {
+            Val::Map(Map::Owned(entries) | Map::Sparse(entries)) => {
                 let levels = below(levels)?;
                 let mut object = JsonMap::new();
                 for (key, value) in entries.iter() {

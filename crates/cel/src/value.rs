@@ -45,14 +45,14 @@ pub enum Val<'a> {
 #[derive(Clone, Debug)]
 pub enum Text<'a> {
     Of(&'a str),
-    Made(Arc<str>),
+    Owned(Arc<str>),
 }
 
 impl Text<'_> {
     pub fn as_str(&self) -> &str {
         match self {
             Text::Of(text) => text,
-            Text::Made(text) => text,
+            Text::Owned(text) => text,
         }
     }
 }
@@ -62,7 +62,7 @@ impl Text<'_> {
 pub enum List<'a> {
     /// With the type of its elements; none: whatever they are.
     Json(&'a [Value], Option<&'a ListType>),
-    Made(Arc<Vec<Val<'a>>>),
+    Owned(Arc<Vec<Val<'a>>>),
 }
 
 /// A map, or an object.
@@ -71,7 +71,7 @@ pub enum Map<'a> {
     Object(&'a JsonMap<String, Value>, &'a Object),
     /// With the type of its values.
     Json(&'a JsonMap<String, Value>, Option<&'a Type>),
-    Made(Arc<Vec<(Val<'a>, Val<'a>)>>),
+    Owned(Arc<Vec<(Val<'a>, Val<'a>)>>),
     /// Maps by text; every key that is not there is an empty one: the domains of a device's attributes.
     Sparse(Arc<Vec<(Val<'a>, Val<'a>)>>),
     /// An object that an expression made: `Object.spec{replicas: 1}`.
@@ -137,17 +137,17 @@ impl<'a> Val<'a> {
     pub(crate) fn text(text: impl Into<Arc<str>>, cost: &mut Cost) -> Result<Val<'a>, Exceeded> {
         let text = text.into();
         cost.make(text.len())?;
-        Ok(Val::Text(Text::Made(text)))
+        Ok(Val::Text(Text::Owned(text)))
     }
 
     /// A text that has been paid for.
     pub(crate) fn made_text(text: impl Into<Arc<str>>) -> Val<'a> {
-        Val::Text(Text::Made(text.into()))
+        Val::Text(Text::Owned(text.into()))
     }
 
     /// A list whose elements have been paid for.
     pub(crate) fn list(items: Vec<Val<'a>>) -> Val<'a> {
-        Val::List(List::Made(Arc::new(items)))
+        Val::List(List::Owned(Arc::new(items)))
     }
 
     pub fn some(value: Val<'a>) -> Val<'a> {
@@ -239,7 +239,7 @@ impl<'a> List<'a> {
     pub fn len(&self) -> usize {
         match self {
             List::Json(items, _) => items.len(),
-            List::Made(items) => items.len(),
+            List::Owned(items) => items.len(),
         }
     }
 
@@ -256,7 +256,7 @@ impl<'a> List<'a> {
                 item.map(|value| Val::lift(value, element, cost))
                     .transpose()
             }
-            List::Made(items) => Ok(items.get(index).cloned()),
+            List::Owned(items) => Ok(items.get(index).cloned()),
         }
     }
 
@@ -282,7 +282,7 @@ impl<'a> List<'a> {
     fn kind(&self) -> Option<&'a ListKind> {
         match self {
             List::Json(_, ty) => ty.map(|list| &list.kind),
-            List::Made(_) => None,
+            List::Owned(_) => None,
         }
     }
 }
@@ -291,7 +291,7 @@ impl<'a> Map<'a> {
     pub fn len(&self) -> usize {
         match self {
             Map::Object(map, _) | Map::Json(map, _) => map.len(),
-            Map::Made(entries) | Map::Sparse(entries) => entries.len(),
+            Map::Owned(entries) | Map::Sparse(entries) => entries.len(),
             Map::Struct(made) => made.fields.len(),
         }
     }
@@ -303,7 +303,7 @@ impl<'a> Map<'a> {
     /// The value of a field or a key.
     pub(crate) fn get(&self, key: &Val<'_>, cost: &mut Cost) -> Result<Option<Val<'a>>, Exceeded> {
         match (self, key) {
-            (Map::Made(entries), key) => {
+            (Map::Owned(entries), key) => {
                 for (candidate, value) in entries.iter() {
                     if equal(candidate, key, cost)? {
                         return Ok(Some(value.clone()));
@@ -312,8 +312,8 @@ impl<'a> Map<'a> {
                 Ok(None)
             }
             (Map::Sparse(entries), Val::Text(_)) => {
-                let made = Map::Made(entries.clone()).get(key, cost)?;
-                Ok(made.or_else(|| Some(Val::Map(Map::Made(Arc::default())))))
+                let made = Map::Owned(entries.clone()).get(key, cost)?;
+                Ok(made.or_else(|| Some(Val::Map(Map::Owned(Arc::default())))))
             }
             (_, Val::Text(name)) => self.field(name.as_str(), cost),
             _ => Ok(None),
@@ -344,7 +344,7 @@ impl<'a> Map<'a> {
                 let mut found = made.fields.iter().filter(|(field, _)| *field == name);
                 Ok(found.next().map(|(_, value)| value.clone()))
             }
-            Map::Made(_) | Map::Sparse(_) => self.get(&Val::Text(Text::Of(name)), cost),
+            Map::Owned(_) | Map::Sparse(_) => self.get(&Val::Text(Text::Of(name)), cost),
         }
     }
 
@@ -369,7 +369,7 @@ impl<'a> Map<'a> {
                     entries.push((Val::Text(Text::Of(key)), value));
                 }
             }
-            Map::Made(made) | Map::Sparse(made) => entries.extend(made.iter().cloned()),
+            Map::Owned(made) | Map::Sparse(made) => entries.extend(made.iter().cloned()),
             Map::Struct(made) => {
                 let fields = made.fields.iter();
                 entries

@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::errors;
 use crate::informer::{Held, Informer, Object, Reader};
-use crate::wire::{self, Line, Lines};
+use crate::wire::{self, Lines, WatchEvent};
 
 /// Objects asked for in one page of the initial list.
 const PAGE_OBJECTS: u32 = 500;
@@ -347,17 +347,17 @@ async fn watch<T: Object>(
             .map_err(|_| Failure::lasting("a watch event exceeds the size limit"))?;
         while let Some(line) = lines.next() {
             match decode(&line, wire::event::<T>).map_err(Failure::lasting)? {
-                Line::Applied(object) => {
+                WatchEvent::Applied(object) => {
                     object.resource_version().clone_into(revision);
                     informer.hold(Held::own(object));
                 }
-                Line::Deleted(object) => {
+                WatchEvent::Deleted(object) => {
                     object.resource_version().clone_into(revision);
                     informer.let_go(Held::own(object));
                 }
-                Line::Bookmark(at) => *revision = at,
-                Line::Error(status) => return Err(Failure::api(kube::Error::Api(status))),
-                Line::Skipped => {}
+                WatchEvent::Bookmark(at) => *revision = at,
+                WatchEvent::Error(status) => return Err(Failure::api(kube::Error::Api(status))),
+                WatchEvent::Skipped => {}
             }
         }
     }

@@ -58,7 +58,7 @@ pub(crate) fn list<T: Object>(body: &[u8]) -> Result<Page<T>, serde_json::Error>
 }
 
 /// One line of a watch.
-pub(crate) enum Line<T> {
+pub(crate) enum WatchEvent<T> {
     Applied(T),
     Deleted(T),
     /// Progress without a change.
@@ -81,26 +81,26 @@ struct BookmarkObject {
     metadata: ListMeta,
 }
 
-pub(crate) fn event<T: Object>(line: &[u8]) -> Result<Line<T>, serde_json::Error> {
+pub(crate) fn event<T: Object>(line: &[u8]) -> Result<WatchEvent<T>, serde_json::Error> {
     let raw: RawEvent<'_> = serde_json::from_slice(line)?;
     let object = raw.object.get();
-    let decode = |wrap: fn(T) -> Line<T>| match T::decode(object) {
+    let decode = |wrap: fn(T) -> WatchEvent<T>| match T::decode(object) {
         Ok(object) => wrap(object),
         Err(error) => {
             tracing::warn!(%error, kind = T::kind_name(), "skipping an event that cannot be decoded");
-            Line::Skipped
+            WatchEvent::Skipped
         }
     };
     Ok(match raw.kind.as_ref() {
-        "ADDED" | "MODIFIED" => decode(Line::Applied),
-        "DELETED" => decode(Line::Deleted),
-        "BOOKMARK" => Line::Bookmark(
+        "ADDED" | "MODIFIED" => decode(WatchEvent::Applied),
+        "DELETED" => decode(WatchEvent::Deleted),
+        "BOOKMARK" => WatchEvent::Bookmark(
             serde_json::from_str::<BookmarkObject>(object)?
                 .metadata
                 .resource_version,
         ),
-        "ERROR" => Line::Error(serde_json::from_str(object)?),
-        _ => Line::Skipped,
+        "ERROR" => WatchEvent::Error(serde_json::from_str(object)?),
+        _ => WatchEvent::Skipped,
     })
 }
 

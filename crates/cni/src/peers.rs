@@ -110,7 +110,7 @@ pub struct Peers {
 
 /// What the last pass has left.
 #[derive(Default)]
-struct Made {
+struct Applied {
     claims: Claims,
     fence: Option<Fence>,
     loopback: Loopback,
@@ -155,7 +155,7 @@ impl Peers {
     async fn sync_loop(&self) {
         self.nodes.synced().await;
         let mut kernel = Netlink::of(self.tables(), Watched::Rules);
-        let mut made = Made::default();
+        let mut applied = Applied::default();
         let mut pauses = Pauses::default();
         let mut changes: Option<Changes> = None;
         loop {
@@ -163,7 +163,7 @@ impl Peers {
                 // Before anything is looked at: what changes from then on is not missed.
                 changes = Changes::open().inspect_err(blind).ok();
             }
-            let pass = timeout(PASS_TIMEOUT, self.sync(&mut kernel, &mut made));
+            let pass = timeout(PASS_TIMEOUT, self.sync(&mut kernel, &mut applied));
             let passed = pass.await.map_err(Error::from).flatten();
             if let Err(error) = passed {
                 warn!(
@@ -171,11 +171,11 @@ impl Peers {
                     "the way to other nodes' pods is not complete; trying again"
                 );
                 // What there is of it is not known.
-                made.fence = None;
+                applied.fence = None;
                 sleep(pauses.next_pause()).await;
                 continue;
             }
-            let ours = self.ours(&made);
+            let ours = self.ours(&applied);
             let heard = async {
                 match &mut changes {
                     Some(changes) => changes.changed(&ours).await,
@@ -190,7 +190,7 @@ impl Peers {
                     sleep(pauses.next_pause()).await;
                 },
                 () = kernel.changed() => {
-                    made.fence = None;
+                    applied.fence = None;
                     sleep(pauses.next_pause()).await;
                 }
             }
@@ -201,16 +201,16 @@ impl Peers {
         }
     }
 
-    fn ours(&self, made: &Made) -> Ours {
+    fn ours(&self, applied: &Applied) -> Ours {
         Ours {
             metric: self.config.instance.route_metric(),
             pod_links: self.config.instance.link_prefix(),
-            overlay: made.overlay,
+            overlay: applied.overlay,
         }
     }
 
     /// One pass.
-    async fn sync(&self, kernel: &mut impl Kernel, made: &mut Made) -> Result<(), Error> {
+    async fn sync(&self, kernel: &mut impl Kernel, applied: &mut Applied) -> Result<(), Error> {
         let config = &self.config;
         let handle = rtnl::connect().map_err(rtnl::Error::Socket)?;
         let claims: Vec<Claim> = self
@@ -220,37 +220,40 @@ impl Peers {
             .filter(|node| !claims::is_simulated(node))
             .map(|node| Claim::of(node))
             .collect();
-        let settled = claims::settle(&self.ground(), &claims, &made.claims);
+        let settled = claims::settle(&self.ground(), &claims, &applied.claims);
         let wanted = self.plan(&handle, &settled).await?;
         let fence = Fence::of(&wanted, self.outer(), &config.instance.overlay());
-        if made.fence.as_ref() != Some(&fence) {
+        if applied.fence.as_ref() != Some(&fence) {
             // The chains and all that is in them are made anew.
             let mut chains = Transaction::new();
             for table in self.tables() {
                 chains.append(fence.transaction(&table));
             }
             kernel.apply(chains, true).await?;
-            made.fence = Some(fence);
+            applied.fence = Some(fence);
         }
-        made.overlay = self.device(&handle, &wanted).await?;
-        let links = made.fence.iter().flat_map(|fence| fence.links(Family::Ip));
-        made.loopback.sync(links)?;
+        applied.overlay = self.device(&handle, &wanted).await?;
+        let links = applied
+            .fence
+            .iter()
+            .flat_map(|fence| fence.links(Family::Ip));
+        applied.loopback.sync(links)?;
         let mut outcome = Ok(());
-        if let (Some(index), Some(overlay)) = (made.overlay, &wanted.overlay) {
+        if let (Some(index), Some(overlay)) = (applied.overlay, &wanted.overlay) {
             outcome = overlay::entries(&handle, index, overlay).await;
         }
         let metric = config.instance.route_metric();
-        outcome = outcome.and(routes::sync(&handle, metric, &wanted.routes, made.overlay).await);
-        if made.routes != wanted.routes.len() {
+        outcome = outcome.and(routes::sync(&handle, metric, &wanted.routes, applied.overlay).await);
+        if applied.routes != wanted.routes.len() {
             info!(
                 nodes = settled.peers.len(),
                 routes = wanted.routes.len(),
                 "routes to other nodes' pods"
             );
         }
-        made.routes = wanted.routes.len();
-        self.tell(made, settled.refused.iter().chain(&wanted.refused));
-        made.claims = settled;
+        applied.routes = wanted.routes.len();
+        self.tell(applied, settled.refused.iter().chain(&wanted.refused));
+        applied.claims = settled;
         Ok(outcome?)
     }
 
@@ -305,9 +308,9 @@ impl Peers {
     }
 
     /// Says once of each node that it is refused and why.
-    fn tell<'a>(&self, made: &mut Made, refused: impl Iterator<Item = &'a Refusal>) {
+    fn tell<'a>(&self, applied: &mut Applied, refused: impl Iterator<Item = &'a Refusal>) {
         let refused: BTreeSet<Refusal> = refused.cloned().collect();
-        for refusal in refused.difference(&made.told) {
+        for refusal in refused.difference(&applied.told) {
             let Refusal { node, uid, reason } = refusal;
             warn!(node, reason, "a node's pods are not reachable");
             let regarding = ObjectReference {
@@ -324,10 +327,10 @@ impl Peers {
             self.recorder
                 .event(&regarding, events::WARNING, "NodeNotReachable", note);
         }
-        for healed in made.told.difference(&refused) {
+        for healed in applied.told.difference(&refused) {
             debug!(node = healed.node, reason = healed.reason, "no longer so");
         }
-        made.told = refused;
+        applied.told = refused;
     }
 }
 

@@ -15,10 +15,10 @@
 //! One worker decides, as two could give a volume to two nodes.
 
 mod desired;
-mod notes;
 mod observe;
 mod plan;
 mod pod_ref;
+mod reports;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -36,9 +36,9 @@ use tokio::time::Instant;
 
 pub(crate) use self::desired::is_over;
 use self::desired::{ByHandle, OfDriver, OfVolume, Sources};
-use self::notes::{Memory, News};
 use self::plan::{Detach, Held, Observed, Plan, Wanted};
 use self::pod_ref::PodRef;
+use self::reports::{Memory, News};
 use crate::claim_users::UsesClaim;
 use crate::deletion;
 use crate::events::{NORMAL, Recorder, WARNING};
@@ -52,11 +52,11 @@ const WORKERS: usize = 1;
 struct State {
     nodes: HashMap<String, OfNode>,
     /// Attachments that were asked for and that the informer may not have yet, by name.
-    made: HashMap<String, Made>,
+    assumed: HashMap<String, Assumed>,
 }
 
 /// An attachment that holds its volume although nothing may have shown it yet.
-struct Made {
+struct Assumed {
     attachment: Arc<VolumeAttachment>,
     /// When the server is asked whether it is there: at once where a write had no answer.
     ask_at: Instant,
@@ -65,7 +65,7 @@ struct Made {
 /// What is known of a node beyond the objects.
 #[derive(Default)]
 struct OfNode {
-    told: Memory,
+    reports: Memory,
     /// Since when nobody has wanted an attachment.
     unwanted: HashMap<String, Instant>,
     /// What it had mounted when it was deleted.
@@ -233,7 +233,7 @@ impl AttachDetach {
     fn attachment_changed(&self, event: &Event<VolumeAttachment>) {
         let attachment = event.object();
         let name = attachment.metadata.name.as_deref().unwrap_or_default();
-        self.state.lock().made.remove(name);
+        self.state.lock().assumed.remove(name);
         self.wake(attachment.spec.node_name.as_str());
         // Other nodes may have waited for this one to give the volume back.
         if let Event::Deleted(_) = event
@@ -318,40 +318,45 @@ impl AttachDetach {
         let api: Api<VolumeAttachment> = Api::all(self.client.clone());
         let id = attachment.metadata.name.clone().unwrap_or_default();
         // Whatever becomes of the answer, the attachment may be there from now on.
-        self.note_made(&id, attachment.clone(), Duration::ZERO);
+        self.assume(&id, attachment.clone(), Duration::ZERO);
         match api.create(&PostParams::default(), attachment).await {
             Ok(made) => {
-                self.note_made(&id, made, observe::UNSEEN_EXPIRY);
+                self.assume(&id, made, observe::UNSEEN_EXPIRY);
                 let node = &attachment.spec.node_name;
-                self.remember(node, |told| told.waiting(&id, Instant::now()));
+                self.remember(node, |reports| reports.waiting(&id, Instant::now()));
                 Ok(())
             }
             Err(error) => {
                 if errors::is_refusal(&error) && !errors::is_already_exists(&error) {
-                    self.state.lock().made.remove(&id);
+                    self.state.lock().assumed.remove(&id);
                 }
                 if !errors::is_already_exists(&error)
                     && let Some(wanted) = wanted.get(&id)
                 {
                     let why = errors::message(&error);
-                    self.tell(wanted, WARNING, notes::FAILED, &notes::failed(wanted, &why));
+                    self.tell(
+                        wanted,
+                        WARNING,
+                        reports::FAILED,
+                        &reports::failed(wanted, &why),
+                    );
                 }
                 Err(error.into())
             }
         }
     }
 
-    fn note_made(&self, id: &str, attachment: VolumeAttachment, trusted_for: Duration) {
-        let made = Made {
+    fn assume(&self, id: &str, attachment: VolumeAttachment, trusted_for: Duration) {
+        let made = Assumed {
             attachment: Arc::new(attachment),
             ask_at: Instant::now() + trusted_for,
         };
-        self.state.lock().made.insert(id.to_owned(), made);
+        self.state.lock().assumed.insert(id.to_owned(), made);
     }
 
     fn remember<T>(&self, node: &str, memory: impl FnOnce(&mut Memory) -> T) -> T {
         let mut state = self.state.lock();
-        memory(&mut state.nodes.entry(node.to_owned()).or_default().told)
+        memory(&mut state.nodes.entry(node.to_owned()).or_default().reports)
     }
 
     fn tell(&self, wanted: &Wanted, kind: &'static str, reason: &str, note: &str) {
@@ -375,19 +380,29 @@ impl AttachDetach {
         for (id, wanted) in wanted {
             let Some(held) = held.get(id) else { continue };
             let of = &held.attachment;
-            let news = self.remember(node, |told| told.news(id, of, wanted, Instant::now()));
+            let news = self.remember(node, |reports| reports.news(id, of, wanted, Instant::now()));
             match news {
                 News::Nothing => {}
                 News::Attached => {
-                    self.tell(wanted, NORMAL, notes::SUCCEEDED, &notes::attached(wanted));
+                    self.tell(
+                        wanted,
+                        NORMAL,
+                        reports::SUCCEEDED,
+                        &reports::attached(wanted),
+                    );
                 }
                 News::Failed(why) => {
-                    self.tell(wanted, WARNING, notes::FAILED, &notes::failed(wanted, &why));
+                    self.tell(
+                        wanted,
+                        WARNING,
+                        reports::FAILED,
+                        &reports::failed(wanted, &why),
+                    );
                 }
             }
             waits |= !plan::is_attached(of);
         }
-        waits.then_some(notes::ATTACH_TIMEOUT)
+        waits.then_some(reports::ATTACH_TIMEOUT)
     }
 
     /// Tells pods that another node has their volume, once.
@@ -402,14 +417,14 @@ impl AttachDetach {
             let Some(wanted) = wanted.get(id) else {
                 continue;
             };
-            if !self.remember(node, |told| told.is_new_conflict(id, Instant::now())) {
+            if !self.remember(node, |reports| reports.is_new_conflict(id, Instant::now())) {
                 continue;
             }
             let nodes = elsewhere.get(id).map(Vec::as_slice).unwrap_or_default();
             let users = self.sources.users(&wanted.driver, &wanted.handle, nodes);
             for pod in &wanted.pods {
-                let note = notes::conflict(wanted, pod, &users);
-                self.tell_pod(pod, WARNING, notes::FAILED, &note);
+                let note = reports::conflict(wanted, pod, &users);
+                self.tell_pod(pod, WARNING, reports::FAILED, &note);
             }
         }
     }

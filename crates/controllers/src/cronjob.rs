@@ -19,7 +19,7 @@ use crate::events::{NORMAL, Recorder, WARNING};
 use crate::owners;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
 use crate::written::{self, Written};
-use plan::{Next, Start, Sync, Told};
+use plan::{EventRecord, Next, Start, Sync};
 
 const WORKERS: usize = 5;
 
@@ -81,8 +81,8 @@ impl CronJobController {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    fn tell(&self, about: &ObjectReference, told: Vec<Told>) {
-        for Told {
+    fn tell(&self, about: &ObjectReference, told: Vec<EventRecord>) {
+        for EventRecord {
             type_,
             reason,
             note,

@@ -23,7 +23,7 @@ use crate::claim_users::UsesClaim;
 use crate::events::{Recorder, WARNING};
 use crate::pods;
 use crate::runner::{Context, Error, Key, Reconciler, synced, uid};
-use claim_plan::Note;
+use claim_plan::EventRecord;
 use indexes::{Names, OfClass, Wants, claim_key};
 use latest::Latest;
 use volume_plan::Holder;
@@ -171,7 +171,7 @@ impl PersistentVolumeBinder {
         Api::all(self.client.clone())
     }
 
-    fn note<K: Resource<DynamicType = ()>>(&self, about: &K, note: &Note) {
+    fn note<K: Resource<DynamicType = ()>>(&self, about: &K, note: &EventRecord) {
         let about = about.object_ref(&());
         let message = note.message.clone();
         self.recorder.event(&about, note.kind, note.reason, message);
@@ -386,7 +386,7 @@ impl PersistentVolumeBinder {
                 let kind = WARNING;
                 self.note(
                     &*volume,
-                    &Note {
+                    &EventRecord {
                         kind,
                         reason,
                         message,
@@ -421,7 +421,7 @@ impl PersistentVolumeBinder {
         );
         self.note(
             volume,
-            &Note {
+            &EventRecord {
                 kind,
                 reason,
                 message,
@@ -433,7 +433,7 @@ impl PersistentVolumeBinder {
         );
         self.note(
             holder,
-            &Note {
+            &EventRecord {
                 kind,
                 reason,
                 message,

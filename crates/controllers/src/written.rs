@@ -16,7 +16,7 @@ use crate::runner::Key;
 /// After this time what was written need not be seen any more.
 const EXPIRY: Duration = Duration::from_secs(10);
 
-struct Note {
+struct Entry {
     revision: u64,
     at: Instant,
 }
@@ -24,7 +24,7 @@ struct Note {
 /// Notes by key and by the name of the object (and its kind, where a key stands for several).
 #[derive(Default)]
 pub(crate) struct Written {
-    notes: Mutex<HashMap<Key, HashMap<String, Note>>>,
+    entries: Mutex<HashMap<Key, HashMap<String, Entry>>>,
 }
 
 /// The object's revision; 0 for servers whose revisions are no numbers, so that nothing is waited for.
@@ -36,11 +36,11 @@ pub(crate) fn revision<K: Resource>(object: &K) -> u64 {
 impl Written {
     /// `object` is the server's answer to a write.
     pub(crate) fn note<K: Resource>(&self, key: &Key, name: &str, object: &K) {
-        let note = Note {
+        let note = Entry {
             revision: revision(object),
             at: Instant::now(),
         };
-        self.notes
+        self.entries
             .lock()
             .entry(key.clone())
             .or_default()
@@ -49,24 +49,24 @@ impl Written {
 
     /// An object is gone: nothing of it will be seen.
     pub(crate) fn forget_object(&self, key: &Key, name: &str) {
-        let mut notes = self.notes.lock();
-        if let Some(objects) = notes.get_mut(key) {
+        let mut entries = self.entries.lock();
+        if let Some(objects) = entries.get_mut(key) {
             objects.remove(name);
             if objects.is_empty() {
-                notes.remove(key);
+                entries.remove(key);
             }
         }
     }
 
     pub(crate) fn forget(&self, key: &Key) {
-        self.notes.lock().remove(key);
+        self.entries.lock().remove(key);
     }
 
     /// `None` when all that was written is seen: decide. Otherwise the time after which to decide all the same. `seen` tells
     /// the revision an informer shows.
     pub(crate) fn unseen(&self, key: &Key, seen: impl Fn(&str) -> Option<u64>) -> Option<Duration> {
-        let mut notes = self.notes.lock();
-        let objects = notes.get_mut(key)?;
+        let mut entries = self.entries.lock();
+        let objects = entries.get_mut(key)?;
         objects.retain(|name, note| {
             note.at.elapsed() < EXPIRY && seen(name).unwrap_or(0) < note.revision
         });
@@ -75,7 +75,7 @@ impl Written {
             .map(|note| EXPIRY.saturating_sub(note.at.elapsed()))
             .max();
         if left.is_none() {
-            notes.remove(key);
+            entries.remove(key);
         }
         left
     }

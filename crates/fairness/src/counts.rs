@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use crate::{
     histogram::{Bounds, Histogram},
-    queue_set::{Note, Refusal},
+    queue_set::{Refusal, Transition},
 };
 
 const QUEUE_LENGTHS: Bounds = &[0.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0];
@@ -63,27 +63,27 @@ impl Counts {
         }
     }
 
-    pub fn note(&self, note: Note) {
+    pub fn observe(&self, transition: Transition) {
         let add = |number: &AtomicI64, more: i64| number.fetch_add(more, Ordering::Relaxed);
-        match note {
-            Note::Queued { seats, length } => {
+        match transition {
+            Transition::Queued { seats, length } => {
                 add(&self.waiting, 1);
                 add(&self.seats_waiting, i64::from(seats));
                 self.queue_lengths.observe(length as f64);
             }
-            Note::Unqueued { seats } => {
+            Transition::Unqueued { seats } => {
                 add(&self.waiting, -1);
                 add(&self.seats_waiting, -i64::from(seats));
             }
-            Note::Seated { seats } => {
+            Transition::Seated { seats } => {
                 self.dispatched.fetch_add(1, Ordering::Relaxed);
                 add(&self.executing, 1);
                 add(&self.seats, i64::from(seats));
             }
-            Note::Unseated { seats } => {
+            Transition::Unseated { seats } => {
                 add(&self.seats, -i64::from(seats));
             }
-            Note::NoRoom => {
+            Transition::NoRoom => {
                 self.no_room.fetch_add(1, Ordering::Relaxed);
             }
         }

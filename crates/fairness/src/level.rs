@@ -20,7 +20,7 @@ use crate::{
     counts::{Counts, line},
     demand::{Demand, Integrator},
     histogram::{Bounds, Timing},
-    queue_set::{Arrival, Discipline, Note, QueueSet, Refusal, Request, Ticket},
+    queue_set::{Arrival, Discipline, QueueSet, Refusal, Request, Ticket, Transition},
     retry::Refusals,
     schema::Schema,
     totals::{Phase, Totals},
@@ -70,14 +70,14 @@ impl Request for Live {
         }
     }
 
-    fn note(&self, now: Nanos, note: Note) {
-        self.flow.counts.note(note);
+    fn observe(&self, now: Nanos, transition: Transition) {
+        self.flow.counts.observe(transition);
         let totals = &self.flow.level.totals;
-        match note {
-            Note::Queued { .. } => totals.add(now, Phase::Waiting, self.mutating, 1.0),
-            Note::Unqueued { .. } => totals.add(now, Phase::Waiting, self.mutating, -1.0),
-            Note::Seated { .. } => totals.add(now, Phase::Executing, self.mutating, 1.0),
-            Note::Unseated { .. } | Note::NoRoom => {}
+        match transition {
+            Transition::Queued { .. } => totals.add(now, Phase::Waiting, self.mutating, 1.0),
+            Transition::Unqueued { .. } => totals.add(now, Phase::Waiting, self.mutating, -1.0),
+            Transition::Seated { .. } => totals.add(now, Phase::Executing, self.mutating, 1.0),
+            Transition::Unseated { .. } | Transition::NoRoom => {}
         }
     }
 }

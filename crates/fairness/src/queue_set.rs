@@ -38,7 +38,7 @@ use crate::{
 
 pub use self::{
     entries::Ticket,
-    terms::{Arrival, Discipline, Dispatch, Note, Queuing, Refusal, Request, Totals},
+    terms::{Arrival, Discipline, Dispatch, Queuing, Refusal, Request, Totals, Transition},
     views::{QueueView, RequestView},
 };
 
@@ -209,7 +209,7 @@ impl<R: Request> QueueSet<R> {
         self.executing = self.executing.saturating_add(1);
         self.seats_in_use = self.seats_in_use.saturating_add(seats);
         self.totals.dispatched = self.totals.dispatched.saturating_add(1);
-        entry.request.note(now, Note::Seated { seats });
+        entry.request.observe(now, Transition::Seated { seats });
         Arrival::Runs(self.entries.insert(entry))
     }
 
@@ -265,8 +265,10 @@ impl<R: Request> QueueSet<R> {
         self.robin = index;
         let seats = entry.work.seats();
         let length = queue.len().saturating_add(1);
-        entry.request.note(now, Note::Queued { seats, length });
-        entry.request.note(now, Note::Unqueued { seats });
+        entry
+            .request
+            .observe(now, Transition::Queued { seats, length });
+        entry.request.observe(now, Transition::Unqueued { seats });
         let ticket = self.entries.insert(entry);
         self.seat(index, ticket);
         ticket
@@ -289,7 +291,9 @@ impl<R: Request> QueueSet<R> {
         self.waiting = self.waiting.saturating_add(1);
         self.seats_waiting = self.seats_waiting.saturating_add(seats);
         if let Some(entry) = self.entries.get(ticket) {
-            entry.request.note(now, Note::Queued { seats, length });
+            entry
+                .request
+                .observe(now, Transition::Queued { seats, length });
         }
         self.bound(index);
         ticket
@@ -311,7 +315,7 @@ impl<R: Request> QueueSet<R> {
         }
         self.waiting = self.waiting.saturating_sub(1);
         self.seats_waiting = self.seats_waiting.saturating_sub(seats);
-        entry.request.note(now, Note::Unqueued { seats });
+        entry.request.observe(now, Transition::Unqueued { seats });
     }
 
     /// A request has its seats from now on.
@@ -324,7 +328,7 @@ impl<R: Request> QueueSet<R> {
         entry.state = State::Running;
         entry.started = now;
         let (seats, flow) = (entry.work.seats(), entry.flow);
-        entry.request.note(now, Note::Seated { seats });
+        entry.request.observe(now, Transition::Seated { seats });
         let queue = self.queues.entry(index).or_default();
         if !queue.is_active() {
             self.active = self.active.saturating_add(1);
@@ -396,7 +400,9 @@ impl<R: Request> QueueSet<R> {
         let now = self.clock;
         let seats = lingering.seats;
         self.seats_in_use = self.seats_in_use.saturating_sub(seats);
-        lingering.request.note(now, Note::Unseated { seats });
+        lingering
+            .request
+            .observe(now, Transition::Unseated { seats });
         let Some(index) = lingering.queue else {
             return;
         };

@@ -200,7 +200,7 @@ fn many(program: &Program, claims: &Value) -> Result<Vec<String>, String> {
         &[(expressions::CLAIMS, claims)],
         |value| match &value {
             Val::Null => Ok(Vec::new()),
-            Val::List(List::Made(items)) => items.iter().map(text).collect(),
+            Val::List(List::Owned(items)) => items.iter().map(text).collect(),
             Val::List(List::Json(items, _)) => items
                 .iter()
                 .map(|item| item.as_str().map(str::to_owned).ok_or_else(wrong))

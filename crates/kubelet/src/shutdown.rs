@@ -24,7 +24,7 @@ use tokio::{sync::Notify, time::timeout};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::logind::Logind;
-use self::logind::{Lock, Told};
+use self::logind::{Lock, ShutdownSignal};
 use crate::{
     configuration::{Period, Settings},
     context::{self, Context, Shared},
@@ -126,9 +126,9 @@ pub(crate) async fn run(ctx: Shared, logind: Logind, token: CancellationToken) {
         let watching =
             tokio::task::spawn_blocking(move || watch.watch(Duration::from_secs(seconds), own));
         match watching.await {
-            Ok(Ok(mut told)) => {
-                while let Some(Some(told)) = token.run_until_cancelled(told.recv()).await {
-                    hear(&ctx, &periods, told).await;
+            Ok(Ok(mut signal)) => {
+                while let Some(Some(signal)) = token.run_until_cancelled(signal.recv()).await {
+                    handle(&ctx, &periods, signal).await;
                 }
             }
             Ok(Err(error)) => tracing::warn!(error, "the machine's shutdown cannot be delayed"),
@@ -141,13 +141,13 @@ pub(crate) async fn run(ctx: Shared, logind: Logind, token: CancellationToken) {
     }
 }
 
-async fn hear(ctx: &Shared, periods: &[Period], told: Told) {
-    let going = matches!(told, Told::Down(_));
+async fn handle(ctx: &Shared, periods: &[Period], signal: ShutdownSignal) {
+    let going = matches!(signal, ShutdownSignal::Down(_));
     let what = if going { "event" } else { "cancellation" };
     let note = format!("Shutdown manager detected shutdown {what}");
     ctx.events.node(&ctx.config.node_name, "NodeShutdown", note);
     ctx.shutdown.set(going);
-    if let Told::Down(lock) = told {
+    if let ShutdownSignal::Down(lock) = signal {
         go_down(ctx, periods, lock).await;
     }
 }
@@ -163,7 +163,7 @@ async fn go_down(ctx: &Shared, periods: &[Period], lock: Lock) {
         }
     }
     record(ctx, begun, Some(SystemTime::now()));
-    tracing::info!("all pods were told to end, the machine may go down");
+    tracing::info!("all pods were signal to end, the machine may go down");
     drop(lock);
 }
 

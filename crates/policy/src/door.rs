@@ -30,7 +30,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(6);
 const OWNER_ONLY: u32 = 0o600;
 
 /// A notice, and where its answer goes once it is in force.
-pub struct Told {
+pub struct Request {
     pub notice: Notice,
     pub answer: oneshot::Sender<()>,
 }
@@ -55,7 +55,7 @@ pub fn open(path: &Path) -> io::Result<StdListener> {
 pub async fn serve(
     listener: StdListener,
     families: &[Family],
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<Request>,
 ) -> io::Result<()> {
     let listener = UnixListener::from_std(listener)?;
     let seats = Arc::new(Semaphore::new(PLUGINS_MAX));
@@ -77,7 +77,7 @@ pub async fn serve(
 async fn answer(
     mut stream: UnixStream,
     families: &[Family],
-    told: mpsc::Sender<Told>,
+    told: mpsc::Sender<Request>,
 ) -> io::Result<()> {
     let mut line = String::new();
     let mut limited = BufReader::new((&mut stream).take(LINE_LIMIT_BYTES));
@@ -101,7 +101,7 @@ async fn answer(
     timeout(READ_TIMEOUT, stream.write_all(&answer)).await?
 }
 
-async fn in_force(notice: Notice, told: mpsc::Sender<Told>) -> bool {
+async fn in_force(notice: Notice, told: mpsc::Sender<Request>) -> bool {
     let (answer, done) = oneshot::channel();
-    told.send(Told { notice, answer }).await.is_ok() && done.await.is_ok()
+    told.send(Request { notice, answer }).await.is_ok() && done.await.is_ok()
 }

@@ -58,7 +58,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::{
-    door::Told,
+    door::Request,
     model::{PodFacts, Policy},
     planner::{Planner, Uid},
 };
@@ -222,7 +222,7 @@ impl NetworkPolicies {
         }
     }
 
-    async fn sync_loop(&self, mut kernel: impl Kernel, mut notices: mpsc::Receiver<Told>) {
+    async fn sync_loop(&self, mut kernel: impl Kernel, mut notices: mpsc::Receiver<Request>) {
         self.namespaces.synced().await;
         self.policies.synced().await;
         self.pods.synced().await;
@@ -233,7 +233,7 @@ impl NetworkPolicies {
         let mut replace = true;
         loop {
             while let Ok(told) = notices.try_recv() {
-                hear(&mut planner, told, &mut waiting);
+                handle(&mut planner, told, &mut waiting);
             }
             self.look(&mut planner);
             planner.fill_up();
@@ -260,7 +260,7 @@ impl NetworkPolicies {
             let next = answer(&planner, &mut waiting);
             tokio::select! {
                 () = self.dirty.wake.notified() => {}
-                Some(told) = notices.recv() => hear(&mut planner, told, &mut waiting),
+                Some(told) = notices.recv() => handle(&mut planner, told, &mut waiting),
                 () = sleep_until(next.into()), if !waiting.is_empty() => {}
                 () = kernel.changed() => {
                     warn!("another program has changed the network policies' rules; replacing all of them");
@@ -408,7 +408,7 @@ pub async fn teardown(instance: &InstanceId) -> Result<(), knarr_nft::Error> {
     knarr_nft::apply(gone).await
 }
 
-fn hear(planner: &mut Planner, told: Told, waiting: &mut Vec<Waiting>) {
+fn handle(planner: &mut Planner, told: Request, waiting: &mut Vec<Waiting>) {
     let pod: Uid = told.notice.pod.into();
     let address = told.notice.address;
     match told.notice.change {

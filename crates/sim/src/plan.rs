@@ -37,7 +37,7 @@ pub(crate) struct Fate {
 
 /// What is to be told of a pod.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum StatusUpdate {
     Begun,
     Runs,
     BacksOff { restarts: i32, exit: i32 },
@@ -48,7 +48,7 @@ pub(crate) enum Told {
 pub(crate) enum Step {
     Nothing,
     Wait(Duration),
-    Tell(Told),
+    Update(StatusUpdate),
     /// Its containers are gone: so may its object be.
     Remove,
 }
@@ -81,47 +81,47 @@ pub(crate) fn step(pod: &Pod, fate: &Fate, elapsed: Duration) -> Step {
         _ => then,
     };
     match stage(pod) {
-        Stage::New => Step::Tell(Told::Begun),
-        Stage::Begun if fate.fails => after(fate.start, Step::Tell(ended(pod, FAILURE))),
-        Stage::Begun => after(fate.start, Step::Tell(Told::Runs)),
+        Stage::New => Step::Update(StatusUpdate::Begun),
+        Stage::Begun if fate.fails => after(fate.start, Step::Update(ended(pod, FAILURE))),
+        Stage::Begun => after(fate.start, Step::Update(StatusUpdate::Runs)),
         // The node was away, and others have said so.
-        Stage::Runs if !pod.is_ready => Step::Tell(Told::Runs),
+        Stage::Runs if !pod.is_ready => Step::Update(StatusUpdate::Runs),
         Stage::Runs => match fate.run {
-            Some(run) => after(run, Step::Tell(ended(pod, SUCCESS))),
+            Some(run) => after(run, Step::Update(ended(pod, SUCCESS))),
             None => Step::Nothing,
         },
         Stage::BacksOff(restarts) => {
             let then = match fate.fails {
                 true => ended(pod, FAILURE),
-                false => Told::Runs,
+                false => StatusUpdate::Runs,
             };
-            after(backoff(restarts), Step::Tell(then))
+            after(backoff(restarts), Step::Update(then))
         }
         Stage::Ended => Step::Nothing,
         Stage::Leaves if pod.has_ended() || !pod.is_begun => Step::Remove,
         Stage::Leaves => {
-            let stopped = Told::Ended {
+            let stopped = StatusUpdate::Ended {
                 phase: Phase::Failed,
                 exit: TERMINATED,
             };
             let due = fate.stop.min(pod.grace.unwrap_or_default());
-            after(due, Step::Tell(stopped))
+            after(due, Step::Update(stopped))
         }
     }
 }
 
 /// What becomes of a pod whose containers have ended.
-fn ended(pod: &Pod, exit: i32) -> Told {
+fn ended(pod: &Pod, exit: i32) -> StatusUpdate {
     match (pod.policy, exit) {
-        (Policy::Always, _) | (Policy::OnFailure, FAILURE) => Told::BacksOff {
+        (Policy::Always, _) | (Policy::OnFailure, FAILURE) => StatusUpdate::BacksOff {
             restarts: pod.restarts.saturating_add(1),
             exit,
         },
-        (_, SUCCESS) => Told::Ended {
+        (_, SUCCESS) => StatusUpdate::Ended {
             phase: Phase::Succeeded,
             exit,
         },
-        _ => Told::Ended {
+        _ => StatusUpdate::Ended {
             phase: Phase::Failed,
             exit,
         },

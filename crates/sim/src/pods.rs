@@ -16,7 +16,7 @@ use crate::{
     counts::Counts,
     hollow::{Hollow, Table},
     node,
-    plan::{self, Fate, Stage, Step, Told},
+    plan::{self, Fate, Stage, StatusUpdate, Step},
     pod::{Key, Phase, Pod},
     pool::Pool,
     rest,
@@ -178,9 +178,14 @@ impl Pods {
         Some(taken)
     }
 
-    async fn tell(&self, pod: &Pod, hollow: &Hollow, told: Told) -> Result<(), kube::Error> {
+    async fn tell(
+        &self,
+        pod: &Pod,
+        hollow: &Hollow,
+        told: StatusUpdate,
+    ) -> Result<(), kube::Error> {
         let address = match told {
-            Told::Runs | Told::BacksOff { .. } => {
+            StatusUpdate::Runs | StatusUpdate::BacksOff { .. } => {
                 let address = self.address(pod, hollow);
                 if address.is_none() {
                     // All are taken: one that is given back wakes nobody.
@@ -189,7 +194,7 @@ impl Pods {
                 }
                 address
             }
-            Told::Begun | Told::Ended { .. } => pod.address,
+            StatusUpdate::Begun | StatusUpdate::Ended { .. } => pod.address,
         };
         let addresses = Addresses {
             host: hollow.address,
@@ -268,7 +273,7 @@ impl Work for Pods {
                 self.queue.add_after(key.clone(), left);
                 Ok(())
             }
-            Step::Tell(told) => self.tell(&pod, hollow, told).await,
+            Step::Update(told) => self.tell(&pod, hollow, told).await,
             Step::Remove => self.remove(&pod).await,
         };
         match done {

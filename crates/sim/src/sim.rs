@@ -116,7 +116,7 @@ impl Sim {
     pub async fn run(self, token: CancellationToken) {
         let tasks = Tasks::new(token.clone());
         let parts = self.parts;
-        hear(&parts);
+        add_event_handlers(&parts);
         let nodes = Source {
             path: rest::NODES.to_owned(),
             label_selector: Some(format!("{SIMULATED_LABEL}={}", parts.nodes.config.name)),
@@ -159,7 +159,7 @@ impl Sim {
     }
 }
 
-fn hear(parts: &Arc<Parts>) {
+fn add_event_handlers(parts: &Arc<Parts>) {
     let weak = Arc::downgrade(parts);
     parts.nodes.seen.on_event(move |event| {
         if let Some(parts) = weak.upgrade() {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde_json::{Value, json};
 
 use crate::{
-    plan::{Told, backoff},
+    plan::{StatusUpdate, backoff},
     pod::{Container, Phase, Pod},
 };
 
@@ -17,13 +17,13 @@ pub(crate) struct Addresses {
 }
 
 /// The patch of a pod's status. `now` is as objects have times; the uid keeps it from another pod of the name.
-pub(crate) fn patch(pod: &Pod, told: Told, addresses: Addresses, now: &str) -> Value {
+pub(crate) fn patch(pod: &Pod, told: StatusUpdate, addresses: Addresses, now: &str) -> Value {
     let mut status = json!({
         "phase": match told {
-            Told::Begun => "Pending",
-            Told::Runs | Told::BacksOff { .. } => "Running",
-            Told::Ended { phase: Phase::Succeeded, .. } => "Succeeded",
-            Told::Ended { .. } => "Failed",
+            StatusUpdate::Begun => "Pending",
+            StatusUpdate::Runs | StatusUpdate::BacksOff { .. } => "Running",
+            StatusUpdate::Ended { phase: Phase::Succeeded, .. } => "Succeeded",
+            StatusUpdate::Ended { .. } => "Failed",
         },
         "hostIP": addresses.host,
         "hostIPs": [{"ip": addresses.host}],
@@ -51,7 +51,7 @@ pub(crate) fn patch(pod: &Pod, told: Told, addresses: Addresses, now: &str) -> V
 }
 
 /// Type, whether it holds, and why not; reasons are upstream's.
-fn conditions(pod: &Pod, told: Told, now: &str) -> Value {
+fn conditions(pod: &Pod, told: StatusUpdate, now: &str) -> Value {
     let names: Vec<&str> = pod.containers.iter().map(|c| &*c.name).collect();
     let unready = || {
         Some(format!(
@@ -60,16 +60,18 @@ fn conditions(pod: &Pod, told: Told, now: &str) -> Value {
         ))
     };
     let (ready, reason, message) = match told {
-        Told::Runs => (true, None, None),
-        Told::Begun | Told::BacksOff { .. } => (false, Some("ContainersNotReady"), unready()),
-        Told::Ended {
+        StatusUpdate::Runs => (true, None, None),
+        StatusUpdate::Begun | StatusUpdate::BacksOff { .. } => {
+            (false, Some("ContainersNotReady"), unready())
+        }
+        StatusUpdate::Ended {
             phase: Phase::Succeeded,
             ..
         } => (false, Some("PodCompleted"), None),
-        Told::Ended { .. } => (false, Some("PodFailed"), None),
+        StatusUpdate::Ended { .. } => (false, Some("PodFailed"), None),
     };
-    let has_sandbox = matches!(told, Told::Runs | Told::BacksOff { .. });
-    let is_initialized = pod.init.is_empty() || told != Told::Begun;
+    let has_sandbox = matches!(told, StatusUpdate::Runs | StatusUpdate::BacksOff { .. });
+    let is_initialized = pod.init.is_empty() || told != StatusUpdate::Begun;
     let condition = |kind: &str, holds: bool, reason: Option<&str>, message: Option<&String>| {
         let status = if holds { "True" } else { "False" };
         json!({"type": kind, "status": status, "reason": reason, "message": message,
@@ -105,20 +107,20 @@ fn container(pod: &Pod, container: &Container, state: Value, last: Value, restar
     })
 }
 
-fn containers(pod: &Pod, told: Told, now: &str) -> Value {
+fn containers(pod: &Pod, told: StatusUpdate, now: &str) -> Value {
     let status = |one: &Container| {
         let (state, last, restarts) = match told {
-            Told::Begun if pod.init.is_empty() => {
+            StatusUpdate::Begun if pod.init.is_empty() => {
                 (waiting("ContainerCreating", None), json!({}), 0)
             }
-            Told::Begun => (waiting("PodInitializing", None), json!({}), 0),
-            Told::Runs => (
+            StatusUpdate::Begun => (waiting("PodInitializing", None), json!({}), 0),
+            StatusUpdate::Runs => (
                 json!({"running": {"startedAt": now}}),
                 json!({}),
                 pod.restarts,
             ),
-            Told::Ended { exit, .. } => (terminated(exit, now), json!({}), pod.restarts),
-            Told::BacksOff { restarts, exit } => {
+            StatusUpdate::Ended { exit, .. } => (terminated(exit, now), json!({}), pod.restarts),
+            StatusUpdate::BacksOff { restarts, exit } => {
                 let message = format!(
                     "back-off {}s restarting failed container={} pod={}_{}({})",
                     backoff(restarts).as_secs(),
@@ -141,15 +143,15 @@ fn waiting(reason: &str, message: Option<&str>) -> Value {
 }
 
 /// Init containers have all succeeded when the others run; sidecars run as long as those do.
-fn init(pod: &Pod, one: &Container, told: Told, now: &str) -> Value {
+fn init(pod: &Pod, one: &Container, told: StatusUpdate, now: &str) -> Value {
     let state = match told {
-        Told::Begun => waiting("PodInitializing", None),
-        Told::Runs | Told::BacksOff { .. } if one.is_sidecar => {
+        StatusUpdate::Begun => waiting("PodInitializing", None),
+        StatusUpdate::Runs | StatusUpdate::BacksOff { .. } if one.is_sidecar => {
             json!({"running": {"startedAt": now}})
         }
         _ => terminated(0, now),
     };
-    let is_done = told != Told::Begun;
+    let is_done = told != StatusUpdate::Begun;
     let mut status = container(pod, one, state, json!({}), 0);
     status["ready"] = is_done.into();
     status
@@ -172,10 +174,10 @@ mod tests {
         )
     }
 
-    fn told(told: Told) -> PodStatus {
+    fn told(told: StatusUpdate) -> PodStatus {
         let addresses = Addresses {
             host: "198.18.0.1".parse().expect("an address"),
-            pod: (told != Told::Begun).then(|| "10.42.1.2".parse().expect("an address")),
+            pod: (told != StatusUpdate::Begun).then(|| "10.42.1.2".parse().expect("an address")),
         };
         let patch = patch(&pod(), told, addresses, NOW);
         assert_eq!(patch["metadata"]["uid"], "u");
@@ -211,20 +213,20 @@ mod tests {
 
     #[test]
     fn statuses_are_a_kubelets() {
-        let back = Told::BacksOff {
+        let back = StatusUpdate::BacksOff {
             restarts: 2,
             exit: 1,
         };
-        let ended = |phase, exit| Told::Ended { phase, exit };
+        let ended = |phase, exit| StatusUpdate::Ended { phase, exit };
         for (what, phase, ready, main, init) in [
             (
-                Told::Begun,
+                StatusUpdate::Begun,
                 "Pending",
                 false,
                 "PodInitializing",
                 "PodInitializing, PodInitializing",
             ),
-            (Told::Runs, "Running", true, "runs", "runs, exit 0"),
+            (StatusUpdate::Runs, "Running", true, "runs", "runs, exit 0"),
             (back, "Running", false, "CrashLoopBackOff", "runs, exit 0"),
             (
                 ended(Phase::Succeeded, 0),
@@ -249,7 +251,7 @@ mod tests {
 
     #[test]
     fn who_looks_finds_times_addresses_and_counts() {
-        let status = told(Told::BacksOff {
+        let status = told(StatusUpdate::BacksOff {
             restarts: 2,
             exit: 1,
         });

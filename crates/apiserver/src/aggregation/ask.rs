@@ -27,13 +27,13 @@ pub struct Question<'a> {
 }
 
 /// An answer whose body is there.
-pub struct Told {
+pub struct Reply {
     pub code: StatusCode,
     headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Told {
+impl Reply {
     /// Empty where there is none, or none that is text.
     pub fn header(&self, name: header::HeaderName) -> &str {
         let value = self.headers.get(name);
@@ -44,7 +44,7 @@ impl Told {
 }
 
 /// Asks a server, as the aggregator, within [`TIMEOUT`].
-pub async fn ask(backend: &Backend, question: Question<'_>) -> Result<Told, String> {
+pub async fn ask(backend: &Backend, question: Question<'_>) -> Result<Reply, String> {
     let Question {
         path,
         accept,
@@ -70,7 +70,7 @@ pub async fn ask(backend: &Backend, question: Question<'_>) -> Result<Told, Stri
             true => failed(&format!("the answer is longer than {max_bytes} bytes")),
             false => failed(&error),
         })?;
-        Ok(Told {
+        Ok(Reply {
             code: head.status,
             headers: head.headers,
             body: body.to_bytes(),

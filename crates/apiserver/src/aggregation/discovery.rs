@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    ask::{PLAIN, Question, Told, ask},
+    ask::{PLAIN, Question, Reply, ask},
     routes::Route,
 };
 
@@ -123,7 +123,7 @@ struct ResourceList {
 }
 
 /// Whether a body is an APIGroupDiscoveryList of the version that is understood.
-fn is_aggregated(told: &Told) -> bool {
+fn is_aggregated(told: &Reply) -> bool {
     let mut parts = told.header(header::CONTENT_TYPE).split(';').map(str::trim);
     let json = parts.next() == Some(PLAIN);
     let params: Vec<&str> = parts.collect();
@@ -132,7 +132,7 @@ fn is_aggregated(told: &Told) -> bool {
 }
 
 /// Asks for JSON of up to [`MAX_BYTES`].
-async fn ask_plainly(backend: &Backend, path: &str) -> Result<Told, String> {
+async fn ask_plainly(backend: &Backend, path: &str) -> Result<Reply, String> {
     let question = Question {
         path,
         accept: PLAIN,

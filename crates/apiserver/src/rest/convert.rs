@@ -73,16 +73,16 @@ impl View for Raw {
 }
 
 /// A line of a watch under [`Raw`].
-struct Line {
+struct WatchEvent {
     kind: String,
     object: Value,
     old: Option<Value>,
 }
 
-impl Line {
-    fn parse(line: &[u8]) -> Option<Line> {
+impl WatchEvent {
+    fn parse(line: &[u8]) -> Option<WatchEvent> {
         let mut line: Value = serde_json::from_slice(line).ok()?;
-        Some(Line {
+        Some(WatchEvent {
             kind: object::str_at(&line, &["type"]).to_owned(),
             object: line["object"].take(),
             old: line.get_mut("old").map(Value::take),
@@ -129,7 +129,7 @@ struct Converting {
 impl Converting {
     async fn frames(&self, frames: &Bytes) -> Result<Bytes, Status> {
         let lines = frames.split(|byte| *byte == b'\n');
-        let mut lines: Vec<Line> = lines.filter_map(Line::parse).collect();
+        let mut lines: Vec<WatchEvent> = lines.filter_map(WatchEvent::parse).collect();
         self.convert(&mut lines).await?;
         let mut out = BytesMut::new();
         for line in lines {
@@ -141,8 +141,8 @@ impl Converting {
     }
 
     /// All that the lines hold, together.
-    async fn convert(&self, lines: &mut [Line]) -> Result<(), Status> {
-        let wanted = |line: &&mut Line| line.is_of_an_object();
+    async fn convert(&self, lines: &mut [WatchEvent]) -> Result<(), Status> {
+        let wanted = |line: &&mut WatchEvent| line.is_of_an_object();
         let mut places: Vec<&mut Value> = Vec::new();
         for line in lines.iter_mut().filter(wanted) {
             places.push(&mut line.object);
@@ -159,7 +159,7 @@ impl Converting {
     }
 
     /// A line as the client gets it: an object that stops being selected is deleted for it, one that starts is added.
-    fn frame(&self, line: Line) -> Option<Bytes> {
+    fn frame(&self, line: WatchEvent) -> Option<Bytes> {
         if !line.is_of_an_object() {
             return Some(self.view.event(&line.kind, &self.view.encode(&line.object)));
         }

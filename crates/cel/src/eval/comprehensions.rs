@@ -151,7 +151,7 @@ impl<'a> Evaluator<'a, '_> {
         }
         Ok(match one {
             Macro::TransformList => Val::list(items),
-            _ => Val::Map(Map::Made(Arc::new(entries))),
+            _ => Val::Map(Map::Owned(Arc::new(entries))),
         })
     }
 }

@@ -65,7 +65,7 @@ fn is_in<'a>(needle: &Val<'a>, hay: &Val<'a>, cost: &mut Cost) -> Result<'a> {
         Val::Map(map) => {
             cost.pay(1)?;
             let found = match map {
-                Map::Sparse(entries) => Map::Made(entries.clone()).get(needle, cost)?,
+                Map::Sparse(entries) => Map::Owned(entries.clone()).get(needle, cost)?,
                 map => map.get(needle, cost)?,
             };
             Ok(Val::Bool(found.is_some()))
@@ -189,16 +189,16 @@ fn add<'a>(a: &Val<'a>, b: &Val<'a>, cost: &mut Cost) -> Result<'a> {
 
 /// Joins lists, where `map` and `filter` add to what nobody else has: it grows in place.
 pub fn append<'a>(list: Val<'a>, added: Val<'a>, cost: &mut Cost) -> Result<'a> {
-    let (Val::List(List::Made(mut items)), Val::List(added)) = (list, added) else {
+    let (Val::List(List::Owned(mut items)), Val::List(added)) = (list, added) else {
         return Err(Error::no_such_overload());
     };
     match Arc::get_mut(&mut items) {
         Some(items) => items.extend(added.items(cost)?),
         None => {
-            return add(&Val::List(List::Made(items)), &Val::List(added), cost);
+            return add(&Val::List(List::Owned(items)), &Val::List(added), cost);
         }
     }
-    Ok(Val::List(List::Made(items)))
+    Ok(Val::List(List::Owned(items)))
 }
 
 fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Result<'a> {

@@ -137,5 +137,5 @@ fn query<'a>(text: &str, cost: &mut Cost) -> Result<'a> {
     let entries = all
         .into_iter()
         .map(|(name, values)| (Val::made_text(name), Val::list(values)));
-    Ok(Val::Map(Map::Made(Arc::new(entries.collect()))))
+    Ok(Val::Map(Map::Owned(Arc::new(entries.collect()))))
 }

@@ -137,7 +137,7 @@ impl State {
 enum EventFate {
     Cut,
     Expired,
-    Told {
+    Delivered {
         repeated: bool,
         delay: Option<Duration>,
     },
@@ -211,7 +211,7 @@ impl Faults {
         if state.roll(rates.expire) {
             return EventFate::Expired;
         }
-        EventFate::Told {
+        EventFate::Delivered {
             repeated: state.roll(rates.repeat),
             delay: state.roll(rates.delay).then(|| state.delay()),
         }
@@ -367,7 +367,7 @@ where
                 let event = json!({"type": "ERROR", "object": expired()});
                 return Some(Bytes::from(format!("{event}\n")));
             }
-            EventFate::Told { repeated, delay } => {
+            EventFate::Delivered { repeated, delay } => {
                 if repeated {
                     self.next.push_back(chunk.clone());
                 }

@@ -79,11 +79,15 @@ fn null_items_and_an_empty_continue_are_an_empty_last_page() {
 #[test]
 fn events_by_type() {
     let describe = |line: &str| match event::<ConfigMap>(line.as_bytes()) {
-        Ok(Line::Applied(map)) => format!("applied {}", map.metadata.name.unwrap_or_default()),
-        Ok(Line::Deleted(map)) => format!("deleted {}", map.metadata.name.unwrap_or_default()),
-        Ok(Line::Bookmark(at)) => format!("bookmark {at}"),
-        Ok(Line::Error(status)) => format!("error {}", status.code),
-        Ok(Line::Skipped) => "skipped".to_owned(),
+        Ok(WatchEvent::Applied(map)) => {
+            format!("applied {}", map.metadata.name.unwrap_or_default())
+        }
+        Ok(WatchEvent::Deleted(map)) => {
+            format!("deleted {}", map.metadata.name.unwrap_or_default())
+        }
+        Ok(WatchEvent::Bookmark(at)) => format!("bookmark {at}"),
+        Ok(WatchEvent::Error(status)) => format!("error {}", status.code),
+        Ok(WatchEvent::Skipped) => "skipped".to_owned(),
         Err(_) => "unreadable".to_owned(),
     };
     let cases = [

@@ -25,14 +25,14 @@ impl AttachDetach {
         let now = Instant::now();
         let due: Vec<String> = {
             let state = self.state.lock();
-            let due = state.made.iter().filter(|(_, made)| made.ask_at <= now);
+            let due = state.assumed.iter().filter(|(_, made)| made.ask_at <= now);
             due.map(|(id, _)| id.clone()).collect()
         };
         let api: Api<VolumeAttachment> = Api::all(self.client.clone());
         for id in due {
             match api.get_opt(&id).await? {
-                Some(there) => self.note_made(&id, there, UNSEEN_EXPIRY),
-                None => drop(self.state.lock().made.remove(&id)),
+                Some(there) => self.assume(&id, there, UNSEEN_EXPIRY),
+                None => drop(self.state.lock().assumed.remove(&id)),
             }
         }
         Ok(())
@@ -45,7 +45,7 @@ impl AttachDetach {
         is_meant: impl Fn(&VolumeAttachment) -> bool,
     ) -> BTreeMap<String, Arc<VolumeAttachment>> {
         let state = self.state.lock();
-        let made = state.made.values().map(|made| made.attachment.clone());
+        let made = state.assumed.values().map(|made| made.attachment.clone());
         let made = made.filter(|made| is_meant(made)).collect::<Vec<_>>();
         let named = made.into_iter().chain(known).filter_map(|attachment| {
             let name = attachment.metadata.name.clone()?;
@@ -161,7 +161,7 @@ impl AttachDetach {
     ) {
         let mut state = self.state.lock();
         if let Some(known) = state.nodes.get_mut(node) {
-            known.told.keep(|id| wanted.contains_key(id));
+            known.reports.keep(|id| wanted.contains_key(id));
             if held.is_empty() && wanted.is_empty() {
                 state.nodes.remove(node);
             }

@@ -19,14 +19,14 @@ pub(super) const ATTACH_TIMEOUT: Duration = Duration::from_secs(2 * 60);
 
 /// What pods were told of an attachment that is not there yet.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Report {
     /// Since when it has been waited for, or since pods were told that it takes long.
     since: Instant,
     failure: Option<VolumeError>,
     conflict: bool,
 }
 
-impl Told {
+impl Report {
     fn new(now: Instant) -> Self {
         Self {
             since: now,
@@ -38,7 +38,7 @@ impl Told {
 
 /// What was told of each attachment, by its name. What is lost with the process is told once more, or not at all.
 #[derive(Debug, Default)]
-pub(super) struct Memory(HashMap<String, Told>);
+pub(super) struct Memory(HashMap<String, Report>);
 
 /// What is new about an attachment that pods wait for.
 #[derive(Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub(super) enum News {
 impl Memory {
     /// The attachment is made: pods wait for it from now on.
     pub fn waiting(&mut self, id: &str, now: Instant) {
-        self.0.insert(id.to_owned(), Told::new(now));
+        self.0.insert(id.to_owned(), Report::new(now));
     }
 
     /// Forgets attachments that nobody wants any more.
@@ -62,7 +62,7 @@ impl Memory {
     /// Whether pods are to be told that another node has the volume: once.
     pub fn is_new_conflict(&mut self, id: &str, now: Instant) -> bool {
         let told = self.0.entry(id.to_owned());
-        let told = told.or_insert_with(|| Told::new(now));
+        let told = told.or_insert_with(|| Report::new(now));
         !std::mem::replace(&mut told.conflict, true)
     }
 
@@ -75,7 +75,7 @@ impl Memory {
             };
         }
         let told = self.0.entry(id.to_owned());
-        let told = told.or_insert_with(|| Told::new(now));
+        let told = told.or_insert_with(|| Report::new(now));
         let failure = (of.status.as_ref()).and_then(|status| status.attach_error.as_ref());
         if let Some(failure) = failure.filter(|failure| told.failure.as_ref() != Some(*failure)) {
             told.failure = Some(failure.clone());

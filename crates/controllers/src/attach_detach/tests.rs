@@ -197,7 +197,7 @@ async fn an_attachment_of_which_nobody_answered_may_be_there() {
         });
         result.unwrap();
         assert_eq!(attached, (!found).then(|| json!("m")));
-        controller.state.lock().made.clear();
+        controller.state.lock().assumed.clear();
     }
 }
 

@@ -24,7 +24,7 @@ const COMPLETE: &str = "Complete";
 
 /// An event about the CronJob.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct EventRecord {
     pub type_: &'static str,
     pub reason: &'static str,
     pub note: String,
@@ -53,7 +53,7 @@ pub(super) enum Next {
 /// One look at a CronJob.
 pub(super) struct Sync {
     cron: CronJob,
-    told: Vec<Told>,
+    told: Vec<EventRecord>,
     changed: bool,
     schedule: Option<Schedule>,
 }
@@ -73,12 +73,12 @@ impl Sync {
     }
 
     /// The CronJob with its new status, the events, and whether the status is to be written.
-    pub(super) fn end(self) -> (CronJob, Vec<Told>, bool) {
+    pub(super) fn end(self) -> (CronJob, Vec<EventRecord>, bool) {
         (self.cron, self.told, self.changed)
     }
 
     pub(super) fn tell(&mut self, type_: &'static str, reason: &'static str, note: String) {
-        self.told.push(Told {
+        self.told.push(EventRecord {
             type_,
             reason,
             note,

@@ -27,24 +27,24 @@ pub(crate) struct Observed<'a> {
 
 /// An event about the claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Note {
+pub(crate) struct EventRecord {
     pub kind: &'static str,
     pub reason: &'static str,
     pub message: String,
 }
 
-fn normal(reason: &'static str, message: impl Into<String>) -> Note {
+fn normal(reason: &'static str, message: impl Into<String>) -> EventRecord {
     let kind = NORMAL;
     let message = message.into();
-    Note {
+    EventRecord {
         kind,
         reason,
         message,
     }
 }
 
-fn warning(reason: &'static str, message: impl Into<String>) -> Note {
-    Note {
+fn warning(reason: &'static str, message: impl Into<String>) -> EventRecord {
+    EventRecord {
         kind: WARNING,
         ..normal(reason, message)
     }
@@ -56,18 +56,18 @@ pub(crate) enum Step {
     /// Bring both together, or finish what was begun.
     Bind(Arc<PersistentVolume>),
     /// It waits; why, where there is something to say.
-    Pending(Option<Note>),
+    Pending(Option<EventRecord>),
     /// It is bound to what is no longer its volume.
-    Lost(Note),
+    Lost(EventRecord),
     /// It gets the default class.
     SetClass(String),
     /// Somebody else makes its volume.
     Provision {
         provisioner: String,
-        note: Note,
+        note: EventRecord,
     },
     /// Somebody has tampered with the binding: said, and tried again.
-    Conflict(Note, String),
+    Conflict(EventRecord, String),
 }
 
 pub(crate) fn plan(observed: &Observed<'_>) -> Step {
@@ -153,7 +153,7 @@ fn plan_named(observed: &Observed<'_>) -> Step {
     Step::Pending(Some(note))
 }
 
-fn wait_for_consumer(pods: &[String]) -> Note {
+fn wait_for_consumer(pods: &[String]) -> EventRecord {
     match pods {
         [] => normal(
             "WaitForFirstConsumer",

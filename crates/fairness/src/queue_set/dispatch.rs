@@ -1,7 +1,7 @@
 //! Which request is next.
 
 use super::{
-    Dispatch, Note, QueueSet, Request, Ticket,
+    Dispatch, QueueSet, Request, Ticket, Transition,
     entries::{ESTIMATE, State},
 };
 use crate::work::SeatTime;
@@ -33,7 +33,7 @@ impl<R: Request> QueueSet<R> {
         let seats = entry.work.seats();
         if !self.has_room(seats) {
             if let Some(entry) = self.entries.get(ticket) {
-                entry.request.note(now, Note::NoRoom);
+                entry.request.observe(now, Transition::NoRoom);
             }
             return false;
         }

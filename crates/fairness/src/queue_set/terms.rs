@@ -8,12 +8,12 @@ pub trait Request {
     /// Tells one that waits that it runs now. False: nobody waits any more.
     fn run(&mut self) -> bool;
     /// Something has happened to it.
-    fn note(&self, now: Nanos, note: Note);
+    fn observe(&self, now: Nanos, transition: Transition);
 }
 
 /// What happens to a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Note {
+pub enum Transition {
     /// It waits in a queue that has so many now.
     Queued {
         seats: u32,

@@ -27,7 +27,7 @@ impl Request for Named {
         !self.gone
     }
 
-    fn note(&self, _: Nanos, _: Note) {}
+    fn observe(&self, _: Nanos, _: Transition) {}
 }
 
 struct Bench {
@@ -237,7 +237,7 @@ fn simulate(discipline: Discipline, limit: u32, until: Nanos, all: &[Clients]) -
             self.1.borrow_mut().push(self.0);
             true
         }
-        fn note(&self, _: Nanos, _: Note) {}
+        fn observe(&self, _: Nanos, _: Transition) {}
     }
     let kinds: Vec<usize> = (all.iter().enumerate())
         .flat_map(|(kind, clients)| std::iter::repeat_n(kind, clients.number))

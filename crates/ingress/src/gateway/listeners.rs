@@ -22,7 +22,7 @@ pub const KINDS: [&str; 2] = ["HTTPRoute", "GRPCRoute"];
 
 /// A Gateway, as it is served.
 #[derive(Debug)]
-pub struct Hearing {
+pub struct ServedGateway {
     pub key: Key,
     pub gateway: Arc<Gateway>,
     pub given: Given,
@@ -70,26 +70,26 @@ impl Listening {
 }
 
 /// Looks at Gateways' listeners; `gateways` come with the oldest first.
-pub fn hear(
+pub fn resolve(
     gateways: Vec<(Arc<Gateway>, Given)>,
     world: &World,
     places: &Places,
     owners: &Owners,
     lookups: &mut impl Lookups,
-) -> Vec<Hearing> {
-    let mut hearings = Vec::with_capacity(gateways.len());
+) -> Vec<ServedGateway> {
+    let mut served_gateways = Vec::with_capacity(gateways.len());
     for (gateway, given) in gateways {
         let listeners = gateway.spec.listeners.iter();
         let listeners = listeners.map(|listener| look_at(listener, &gateway, world, lookups));
-        hearings.push(Hearing {
+        served_gateways.push(ServedGateway {
             key: Key::of(&*gateway),
             listeners: listeners.collect(),
             given,
             gateway,
         });
     }
-    conflicts::settle(&mut hearings, places, owners);
-    hearings
+    conflicts::settle(&mut served_gateways, places, owners);
+    served_gateways
 }
 
 fn look_at(

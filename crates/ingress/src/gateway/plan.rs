@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use self::routes::Theirs;
 use super::{
     addresses,
-    listeners::{self, Hearing},
+    listeners::{self, ServedGateway},
     said::{Status, Subject, Wanted},
     world::{Lookups, Owners, Places, World},
 };
@@ -65,25 +65,39 @@ pub fn plan(
         let given = given.remove(&Key::of(&*gateway)).unwrap_or_default();
         (gateway, given)
     });
-    let mut hearings = listeners::hear(gateways.collect(), world, places, owners, lookups);
-    plan.open(&hearings);
+    let mut served_gateways =
+        listeners::resolve(gateways.collect(), world, places, owners, lookups);
+    plan.open(&served_gateways);
     let theirs = Theirs { places, owners };
-    routes::add(&mut plan, &mut hearings, (world, theirs), lookups, regexes);
-    for hearing in &hearings {
-        let subject = Subject::Gateway(hearing.key.clone());
-        let status = statuses::gateway(hearing);
-        plan.say(subject, &hearing.gateway.metadata, status);
+    routes::add(
+        &mut plan,
+        &mut served_gateways,
+        (world, theirs),
+        lookups,
+        regexes,
+    );
+    for served_gateway in &served_gateways {
+        let subject = Subject::Gateway(served_gateway.key.clone());
+        let status = statuses::gateway(served_gateway);
+        plan.say(subject, &served_gateway.gateway.metadata, status);
     }
     plan
 }
 
 impl Plan {
     /// Makes room for each listener that is served: also one without routes has its hosts.
-    fn open(&mut self, hearings: &[Hearing]) {
-        for hearing in hearings.iter().filter(|hearing| hearing.is_accepted()) {
-            for listener in hearing.listeners.iter().filter(|one| one.is_served()) {
+    fn open(&mut self, served_gateways: &[ServedGateway]) {
+        for served_gateway in served_gateways
+            .iter()
+            .filter(|served_gateway| served_gateway.is_accepted())
+        {
+            for listener in served_gateway
+                .listeners
+                .iter()
+                .filter(|one| one.is_served())
+            {
                 self.ports.insert(listener.port);
-                for address in listeners::addresses(&hearing.given) {
+                for address in listeners::addresses(&served_gateway.given) {
                     let served = self.places.entry((address, listener.port)).or_default();
                     served.tls = listener.tls;
                     let site = served.sites.entry(listener.pattern.clone());

@@ -44,7 +44,7 @@ pub enum Answer {
 /// A line of an answer.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Told {
+enum Frame {
     Line(Line),
     Progress {
         progress: Progress,
@@ -135,13 +135,13 @@ async fn ask(
         let line = line.map_err(|error| error.to_string())?;
         let told = serde_json::from_str(&line).map_err(|error| error.to_string())?;
         let answer = match told {
-            Told::Line(line) if has_ended => Answer::Live(line),
-            Told::Line(line) => Answer::Found(line),
-            Told::Progress { progress } => {
+            Frame::Line(line) if has_ended => Answer::Live(line),
+            Frame::Line(line) => Answer::Found(line),
+            Frame::Progress { progress } => {
                 let Progress { searched, of } = progress;
                 Answer::Progress(format!("{node}: {searched} of {of} blocks searched"))
             }
-            Told::End { end } => {
+            Frame::End { end } => {
                 has_ended = true;
                 if end.unread > 0 {
                     let unread = end.unread;
@@ -150,10 +150,10 @@ async fn ask(
                 }
                 Answer::End
             }
-            Told::Missed { missed } => Answer::Note(format!(
+            Frame::Missed { missed } => Answer::Note(format!(
                 "{node}: {missed} lines were missed: they came too fast"
             )),
-            Told::Other(IgnoredAny) => continue,
+            Frame::Other(IgnoredAny) => continue,
         };
         if to.send(answer).await.is_err() {
             return Ok(());

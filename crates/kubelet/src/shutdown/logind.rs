@@ -37,7 +37,7 @@ pub(super) struct Lock {
 }
 
 /// What the machine is up to.
-pub(super) enum Told {
+pub(super) enum ShutdownSignal {
     /// It goes down once the lock is let go.
     Down(Lock),
     /// It stays up after all.
@@ -81,7 +81,7 @@ impl Logind {
         &self,
         period: Duration,
         token: CancellationToken,
-    ) -> Result<mpsc::Receiver<Told>, String> {
+    ) -> Result<mpsc::Receiver<ShutdownSignal>, String> {
         let mut bus = self.connect()?;
         let failed = |error: io::Error| error.to_string();
         self.allow(&mut bus, period)?;
@@ -158,21 +158,25 @@ fn inhibit(bus: &mut Bus) -> io::Result<Lock> {
 }
 
 /// Tells of what happens: the lock goes with the news that the machine goes down, and is taken again when it does not.
-fn follow(bus: &mut Bus, lock: &mut Option<Lock>, to: &mpsc::Sender<Told>) -> io::Result<()> {
+fn follow(
+    bus: &mut Bus,
+    lock: &mut Option<Lock>,
+    to: &mpsc::Sender<ShutdownSignal>,
+) -> io::Result<()> {
     loop {
         let signal = bus.signal()?;
         if signal.member != "PrepareForShutdown" || signal.interface != MANAGER {
             continue;
         }
         let told = match (signal.body.truth(), lock.take()) {
-            (Some(true), Some(held)) => Told::Down(held),
+            (Some(true), Some(held)) => ShutdownSignal::Down(held),
             (Some(true), None) | (None, None) => continue,
             (Some(false), held) => {
                 *lock = Some(match held {
                     Some(held) => held,
                     None => inhibit(bus)?,
                 });
-                Told::Up
+                ShutdownSignal::Up
             }
             (None, held) => {
                 *lock = held;

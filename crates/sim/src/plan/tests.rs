@@ -48,16 +48,16 @@ fn wait(seconds: u64) -> Step {
 }
 
 fn end(phase: Phase, exit: i32) -> Step {
-    Step::Tell(Told::Ended { phase, exit })
+    Step::Update(StatusUpdate::Ended { phase, exit })
 }
 
 fn again(restarts: i32, exit: i32) -> Step {
-    Step::Tell(Told::BacksOff { restarts, exit })
+    Step::Update(StatusUpdate::BacksOff { restarts, exit })
 }
 
 #[test]
 fn pods_live_as_kubelets_have_them() {
-    let runs = Step::Tell(Told::Runs);
+    let runs = Step::Update(StatusUpdate::Runs);
     let short = Fate {
         run: Some(Duration::from_secs(5)),
         ..FATE
@@ -78,7 +78,7 @@ fn pods_live_as_kubelets_have_them() {
             pod("Always", json!({})),
             FATE,
             0,
-            Step::Tell(Told::Begun),
+            Step::Update(StatusUpdate::Begun),
         ),
         ("starting", begun("Always"), FATE, 1, wait(1)),
         ("started", begun("Always"), FATE, 2, runs),

@@ -37,7 +37,7 @@ impl Disturbed {
                 self.ended = true;
                 return Some(Change::Error(Bytes::from(expired().to_string())));
             }
-            EventFate::Told { repeated, delay } => {
+            EventFate::Delivered { repeated, delay } => {
                 self.again = repeated.then(|| change.clone());
                 if let Some(delay) = delay {
                     sleep(delay).await;

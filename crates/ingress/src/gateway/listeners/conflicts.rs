@@ -5,7 +5,7 @@ use std::{
     net::IpAddr,
 };
 
-use super::{Hearing, Listening};
+use super::{Listening, ServedGateway};
 use crate::{
     gateway::{
         addresses::Given,
@@ -22,13 +22,13 @@ const MAX_PORTS: usize = 256;
 type Port = (Option<IpAddr>, u16);
 
 /// Says of each listener whether it can be served. The older Gateway's goes first.
-pub fn settle(hearings: &mut [Hearing], places: &Places, owners: &Owners) {
+pub fn settle(served_gateways: &mut [ServedGateway], places: &Places, owners: &Owners) {
     let mut ports = BTreeSet::new();
     let mut protocols: HashMap<Port, bool> = HashMap::new();
     let mut hosts: HashMap<(Port, String), String> = HashMap::new();
-    for hearing in hearings {
-        among_themselves(&mut hearing.listeners);
-        for listener in &mut hearing.listeners {
+    for served_gateway in served_gateways {
+        among_themselves(&mut served_gateway.listeners);
+        for listener in &mut served_gateway.listeners {
             if !listener.is_usable() {
                 continue;
             }
@@ -36,9 +36,9 @@ pub fn settle(hearings: &mut [Hearing], places: &Places, owners: &Owners) {
                 listener.accepted = Err(why);
                 continue;
             }
-            let namespace = &hearing.key.namespace;
+            let namespace = &served_gateway.key.namespace;
             let number = listener.port;
-            for port in addresses(&hearing.given).map(|address| (address, number)) {
+            for port in addresses(&served_gateway.given).map(|address| (address, number)) {
                 if let Err(why) = with_ingresses(listener, port, namespace, places, owners) {
                     refuse(listener, why);
                     continue;

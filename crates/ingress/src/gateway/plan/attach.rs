@@ -4,7 +4,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::{
     gateway::{
-        listeners::{self, Hearing, Listening},
+        listeners::{self, Listening, ServedGateway},
         said::Why,
         types::{GROUP, Listener, ParentRef},
         world::Lookups,
@@ -28,15 +28,15 @@ impl<'r> Facts<'r> {
     }
 
     /// The Gateway that a parent names, if it is one of ours.
-    pub fn gateway(&self, parent: &ParentRef, hearings: &[Hearing]) -> Option<usize> {
+    pub fn gateway(&self, parent: &ParentRef, served_gateways: &[ServedGateway]) -> Option<usize> {
         let group = parent.group.as_deref().unwrap_or(GROUP);
         let kind = parent.kind.as_deref().unwrap_or("Gateway");
         let namespace = parent.namespace.as_deref().unwrap_or(self.namespace());
-        let named = |hearing: &Hearing| {
-            hearing.key.namespace == namespace && hearing.key.name == parent.name
+        let named = |served_gateway: &ServedGateway| {
+            served_gateway.key.namespace == namespace && served_gateway.key.name == parent.name
         };
         match (group, kind) {
-            (GROUP, "Gateway") => hearings.iter().position(named),
+            (GROUP, "Gateway") => served_gateways.iter().position(named),
             _ => None,
         }
     }
@@ -45,11 +45,11 @@ impl<'r> Facts<'r> {
     pub fn join(
         &self,
         parent: &ParentRef,
-        hearing: &Hearing,
+        served_gateway: &ServedGateway,
         lookups: &impl Lookups,
     ) -> Result<Vec<usize>, Why> {
-        let specs = hearing.gateway.spec.listeners.iter();
-        let all = specs.zip(&hearing.listeners).enumerate();
+        let specs = served_gateway.gateway.spec.listeners.iter();
+        let all = specs.zip(&served_gateway.listeners).enumerate();
         let mut left: Vec<(usize, (&Listener, &Listening))> = all
             .filter(|(_, (_, one))| {
                 let name = parent.section_name.as_deref();
@@ -63,7 +63,7 @@ impl<'r> Facts<'r> {
         }
         let labels = lookups.labels(self.namespace());
         left.retain(|(_, (spec, one))| {
-            let own = &hearing.key.namespace;
+            let own = &served_gateway.key.namespace;
             one.kinds.contains(&self.kind)
                 && listeners::admits(spec, own, self.namespace(), labels.as_ref())
         });

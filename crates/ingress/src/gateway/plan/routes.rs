@@ -7,7 +7,7 @@ use crate::{
     build::Key,
     gateway::{
         compiled::{self, Compiled},
-        listeners::{self, Hearing},
+        listeners::{self, ServedGateway},
         said::{Said, Status, Subject, Why, whether},
         types::ParentRef,
         world::{Lookups, Owners, Places, World, age},
@@ -25,11 +25,16 @@ pub struct Theirs<'p> {
 
 impl Theirs<'_> {
     /// A host of a route that is an Ingress' where a listener for all hosts is.
-    fn host<'f>(self, hearing: &Hearing, at: usize, facts: &Facts<'f>) -> Option<&'f String> {
+    fn host<'f>(
+        self,
+        served_gateway: &ServedGateway,
+        at: usize,
+        facts: &Facts<'f>,
+    ) -> Option<&'f String> {
         let (http, https) = self.places.ingresses?;
-        let listener = hearing.listeners.get(at)?;
+        let listener = served_gateway.listeners.get(at)?;
         let beside = [http, https].contains(&listener.port)
-            && listeners::addresses(&hearing.given).any(|address| address.is_none());
+            && listeners::addresses(&served_gateway.given).any(|address| address.is_none());
         let namespace = facts.meta.namespace.as_ref();
         facts.hosts_of(listener).find(|host| {
             let owner = self.owners.get(*host);
@@ -41,7 +46,7 @@ impl Theirs<'_> {
 /// Adds all routes. The oldest come first: of two rules that ask for the same, theirs decides.
 pub fn add(
     plan: &mut Plan,
-    hearings: &mut [Hearing],
+    served_gateways: &mut [ServedGateway],
     (world, theirs): (&World, Theirs<'_>),
     lookups: &impl Lookups,
     regexes: &mut Taking<'_>,
@@ -58,7 +63,13 @@ pub fn add(
         };
         let subject = Subject::HttpRoute(Key::of(&**route));
         let compile = || compiled::http(route, &hosts, world, lookups, regexes);
-        attach(plan, hearings, (lookups, theirs), (facts, subject), compile);
+        attach(
+            plan,
+            served_gateways,
+            (lookups, theirs),
+            (facts, subject),
+            compile,
+        );
     }
     let mut grpc = world.grpc_routes.clone();
     grpc.sort_by_cached_key(|route| age(&route.metadata));
@@ -72,7 +83,13 @@ pub fn add(
         };
         let subject = Subject::GrpcRoute(Key::of(&**route));
         let compile = || compiled::grpc(route, &hosts, world, lookups, regexes);
-        attach(plan, hearings, (lookups, theirs), (facts, subject), compile);
+        attach(
+            plan,
+            served_gateways,
+            (lookups, theirs),
+            (facts, subject),
+            compile,
+        );
     }
 }
 
@@ -89,14 +106,14 @@ fn hosts(names: &[String]) -> Vec<String> {
 
 fn attach(
     plan: &mut Plan,
-    hearings: &mut [Hearing],
+    served_gateways: &mut [ServedGateway],
     (lookups, theirs): (&impl Lookups, Theirs<'_>),
     (facts, subject): (Facts<'_>, Subject),
     compile: impl FnOnce() -> Compiled,
 ) {
     let parents = facts.parents.iter();
     let ours: Vec<(&ParentRef, usize)> = parents
-        .filter_map(|parent| Some((parent, facts.gateway(parent, hearings)?)))
+        .filter_map(|parent| Some((parent, facts.gateway(parent, served_gateways)?)))
         .collect();
     let going = facts.meta.deletion_timestamp.is_some();
     // A status that names none of ours tells that there is none any more.
@@ -108,10 +125,10 @@ fn attach(
     let mut done = Done::default();
     let mut told = Vec::with_capacity(ours.len());
     for (parent, at) in ours {
-        let Some(hearing) = hearings.get_mut(at) else {
+        let Some(served_gateway) = served_gateways.get_mut(at) else {
             continue;
         };
-        let joined = facts.join(parent, hearing, lookups);
+        let joined = facts.join(parent, served_gateway, lookups);
         let joined = joined.and_then(|joined| match &compiled.refused {
             Some(why) => Err(why.clone()),
             None => Ok(joined),
@@ -119,8 +136,8 @@ fn attach(
         let mut message = String::new();
         let accepted = joined.map(|joined| {
             for at in joined {
-                place(plan, hearing, at, (&facts, &compiled), &mut done);
-                if let Some(host) = theirs.host(hearing, at, &facts) {
+                place(plan, served_gateway, at, (&facts, &compiled), &mut done);
+                if let Some(host) = theirs.host(served_gateway, at, &facts) {
                     message = format!("{host} is an older Ingress' of another namespace there");
                 }
             }
@@ -153,21 +170,21 @@ struct Done {
 /// Adds a route's rules to a listener, once to each of its places.
 fn place(
     plan: &mut Plan,
-    hearing: &mut Hearing,
+    served_gateway: &mut ServedGateway,
     at: usize,
     (facts, compiled): (&Facts<'_>, &Compiled),
     done: &mut Done,
 ) {
-    let Some(listener) = hearing.listeners.get_mut(at) else {
+    let Some(listener) = served_gateway.listeners.get_mut(at) else {
         return;
     };
     if done
         .counted
-        .insert((hearing.key.clone(), listener.name.clone()))
+        .insert((served_gateway.key.clone(), listener.name.clone()))
     {
         listener.attached = listener.attached.saturating_add(1);
     }
-    for address in listeners::addresses(&hearing.given) {
+    for address in listeners::addresses(&served_gateway.given) {
         let place = (address, listener.port);
         for host in facts.hosts_of(listener) {
             let key = (place, listener.pattern.clone(), host.clone());

@@ -2,7 +2,7 @@
 
 use crate::{
     gateway::{
-        listeners::{Hearing, Listening},
+        listeners::{Listening, ServedGateway},
         said::{ListenerSaid, Said, Status, Why, whether},
         types::GatewayClass,
     },
@@ -35,7 +35,7 @@ pub fn class(class: &GatewayClass, release: Option<&str>) -> Vec<Said> {
     ]
 }
 
-impl Hearing {
+impl ServedGateway {
     /// Whether it is served at all.
     pub(super) fn is_accepted(&self) -> bool {
         self.refused().is_none()
@@ -97,19 +97,19 @@ impl Hearing {
     }
 }
 
-pub fn gateway(hearing: &Hearing) -> Status {
-    let programmed = hearing.programmed();
+pub fn gateway(served_gateway: &ServedGateway) -> Status {
+    let programmed = served_gateway.programmed();
     Status::Gateway {
         conditions: vec![
-            hearing.accepted(),
+            served_gateway.accepted(),
             whether("Programmed", "Programmed", programmed),
         ],
-        addresses: match hearing.is_accepted() {
-            true => hearing.given.shown.clone(),
+        addresses: match served_gateway.is_accepted() {
+            true => served_gateway.given.shown.clone(),
             false => Vec::new(),
         },
-        listeners: (hearing.listeners.iter())
-            .map(|one| listener(one, hearing.is_accepted()))
+        listeners: (served_gateway.listeners.iter())
+            .map(|one| listener(one, served_gateway.is_accepted()))
             .collect(),
     }
 }

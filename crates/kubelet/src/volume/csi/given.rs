@@ -72,7 +72,7 @@ pub(super) fn pod_info(pod: &Pod, lifecycle: Lifecycle) -> Strings {
 /// A token as drivers read it.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Told {
+struct TokenStatus {
     token: String,
     expiration_timestamp: Timestamp,
 }
@@ -83,7 +83,7 @@ pub(super) async fn tokens(
     pod: &Pod,
     settings: &Settings,
 ) -> Result<Option<(Strings, Timestamp)>, String> {
-    let mut told = BTreeMap::new();
+    let mut statuses = BTreeMap::new();
     let mut refresh_at = Timestamp::MAX;
     for wanted in &settings.tokens {
         let source = ServiceAccountTokenProjection {
@@ -93,16 +93,16 @@ pub(super) async fn tokens(
         };
         let token = ctx.tokens.get(pod, &source).await?;
         refresh_at = refresh_at.min(token.refresh_at);
-        let one = Told {
+        let one = TokenStatus {
             expiration_timestamp: token.expires_at,
             token: token.text,
         };
-        told.insert(wanted.audience.as_str(), one);
+        statuses.insert(wanted.audience.as_str(), one);
     }
-    if told.is_empty() {
+    if statuses.is_empty() {
         return Ok(None);
     }
-    let text = serde_json::to_string(&told).map_err(|error| error.to_string())?;
+    let text = serde_json::to_string(&statuses).map_err(|error| error.to_string())?;
     Ok(Some((
         Strings::from([(TOKENS.to_owned(), text)]),
         refresh_at,
