@@ -39,6 +39,12 @@ pub struct Evaluator<'a, 'c> {
     cost: &'c mut Cost,
 }
 
+impl Drop for Evaluator<'_, '_> {
+    fn drop(&mut self) {
+        library::forget_patterns();
+    }
+}
+
 impl<'a, 'c> Evaluator<'a, 'c> {
     pub fn new(variables: &'c [(&'a str, Val<'a>)], cost: &'c mut Cost) -> Evaluator<'a, 'c> {
         Evaluator {
@@ -50,11 +56,9 @@ impl<'a, 'c> Evaluator<'a, 'c> {
     }
 
     /// With these as `variables`.
-    pub fn composed(self, composed: &'c Composition<'a>) -> Evaluator<'a, 'c> {
-        Evaluator {
-            composed: Some(composed),
-            ..self
-        }
+    pub fn composed(mut self, composed: &'c Composition<'a>) -> Evaluator<'a, 'c> {
+        self.composed = Some(composed);
+        self
     }
 
     pub fn eval(&mut self, expr: &'a IdedExpr) -> Evaluated<'a> {

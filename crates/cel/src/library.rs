@@ -22,7 +22,7 @@ pub(crate) use crate::cost::tenth;
 pub use formats::Format;
 pub use net::Cidr;
 pub use operators::{append, of_list};
-pub use patterns::keep as keep_pattern;
+pub use patterns::{forget as forget_patterns, keep as keep_pattern};
 pub use semver::Semver;
 pub use urls::Url;
 

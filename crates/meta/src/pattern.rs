@@ -19,9 +19,17 @@ const SPACE: &str = r"\t\n\f\r ";
 /// # Errors
 /// A line that says why it is none.
 pub fn compile(pattern: &str) -> Result<Regex, String> {
+    compile_within(pattern, COMPILED_BYTES)
+}
+
+/// As [`compile`], for one that is to take no more than so many bytes.
+///
+/// # Errors
+/// Also where it would take more.
+pub fn compile_within(pattern: &str, bytes: usize) -> Result<Regex, String> {
     let rewritten = rewrite(pattern)?;
     RegexBuilder::new(&rewritten)
-        .size_limit(COMPILED_BYTES)
+        .size_limit(bytes.min(COMPILED_BYTES))
         .build()
         .map_err(|error| {
             let why = match &error {

@@ -12,11 +12,13 @@ use regex::Regex;
 use super::Result;
 use crate::{cost::Cost, eval::Error, value::Val};
 
-/// Constant patterns that are kept compiled: those of rules come again and again.
+/// Constant patterns that are kept compiled: those of rules come again and again. Who writes expressions says which they are, so one
+/// that takes more bytes than this is not.
 const MAX_KEPT: usize = 256;
+const MAX_KEPT_BYTES: usize = 256 << 10;
 static KEPT: LazyLock<Mutex<HashMap<String, Regex>>> = LazyLock::new(Mutex::default);
 thread_local! {
-    /// The last pattern that was none: a rule asks about all elements of a list.
+    /// The last pattern that is not kept, until its expression has been evaluated: a rule asks about all elements of a list.
     static LAST: RefCell<Option<(String, Regex)>> = const { RefCell::new(None) };
 }
 /// What it costs to compile one that is not kept, and one whose repetitions make it larger than it looks.
@@ -69,8 +71,9 @@ pub fn keep(expression: &str, cost: &mut Cost) -> std::result::Result<(), Error>
     if kept().contains_key(expression) {
         return Ok(());
     }
-    // What is none is told when it is used.
-    let Ok(regex) = compile(expression, cost)? else {
+    pay(expression, cost)?;
+    // What is none is told when it is used, and what is too large is compiled then.
+    let Ok(regex) = pattern::compile_within(expression, MAX_KEPT_BYTES) else {
         return Ok(());
     };
     let mut kept = kept();
@@ -96,20 +99,56 @@ fn compiled(expression: &str, cost: &mut Cost) -> std::result::Result<Regex, Err
     if let Some(regex) = last {
         return Ok(regex);
     }
-    let regex = compile(expression, cost)?.map_err(Error::failed)?;
+    pay(expression, cost)?;
+    let regex = pattern::compile(expression).map_err(Error::failed)?;
     LAST.set(Some((expression.to_owned(), regex.clone())));
     Ok(regex)
 }
 
-/// Inside: why it is no pattern.
-fn compile(
-    expression: &str,
-    cost: &mut Cost,
-) -> std::result::Result<std::result::Result<Regex, String>, Error> {
-    // Upstream compiles a pattern with the expression, for nothing.
-    cost.steps(match expression.contains('{') {
+/// For compiling it: upstream does so with the expression, for nothing.
+fn pay(expression: &str, cost: &mut Cost) -> std::result::Result<(), Error> {
+    Ok(cost.steps(match expression.contains('{') {
         true => COMPILE_REPETITION_STEPS,
         false => COMPILE_STEPS,
-    })?;
-    Ok(pattern::compile(expression))
+    })?)
+}
+
+/// Forgets what an evaluation that has ended brought: a thread may be idle for long.
+pub fn forget() {
+    LAST.take();
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{Env, Program, Type};
+
+    fn is_match(source: &str, text: &str) {
+        let env = Env::default().with("self", Type::Dyn);
+        let program = Program::compile(source, &env).expect("a program");
+        let object = json!({"text": text, "pattern": "^a{1,2}$"});
+        let value = Val::object(&object, &Type::Dyn);
+        let found = program.eval(&[("self", value)], &mut Cost::new(1_000_000));
+        assert!(matches!(found, Ok(Val::Bool(true))), "{source}: {found:?}");
+    }
+
+    /// Senders do not say how much memory patterns take: nothing of what an object brings outlasts the evaluation, and of constants
+    /// there are so many, none of them large.
+    #[test]
+    fn what_stays_compiled_is_bounded() {
+        is_match("self.text.matches(self.pattern)", "aa");
+        assert!(!kept().contains_key("^a{1,2}$"), "an object's");
+        assert!(LAST.take().is_none(), "an object's, with the thread");
+        is_match("self.text.matches('^a{1,3}$')", "aa");
+        assert!(kept().contains_key("^a{1,3}$"), "a constant");
+        let large = "^(a{1,1000}){1,10}$";
+        is_match(&format!("self.text.matches('{large}')"), "aa");
+        assert!(!kept().contains_key(large), "a large constant");
+        for n in 0..2 * MAX_KEPT {
+            keep(&format!("^b{n}$"), &mut Cost::new(1_000_000)).expect("it is cheap");
+        }
+        assert!(kept().len() <= MAX_KEPT);
+    }
 }
