@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::time::Duration;
 
 use knarr_host::Directory;
 use knarr_shim::chain;
@@ -23,6 +24,7 @@ use libcontainer::syscall::Syscall;
 use libcontainer::syscall::linux::LinuxSyscall;
 use libcontainer::{capabilities, seccomp};
 use nix::sched::{CloneFlags, setns};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Gid, Pid, Uid, chdir, dup2, setsid};
 use oci_spec::runtime::{Process, Spec};
 
@@ -31,6 +33,11 @@ use crate::{program, sys, users};
 
 /// Most of a container's `/etc/passwd` that is looked at, bytes.
 const MAX_PASSWD_BYTES: usize = 1 << 20;
+
+/// How long a program may take to be loaded, and what comes before it: whoever asks for one every second must not fill the machine
+/// with those that cannot be.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(20);
+const ENTER_SECONDS: u32 = 40;
 
 /// A process to run.
 pub struct Exec<'a> {
@@ -60,6 +67,8 @@ pub fn start(exec: Exec<'_>) -> io::Result<(Pid, UnixStream)> {
 fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), String> {
     sys::set_name(c"knarr-exec");
     sys::reset_signals();
+    // SAFETY: it has no memory of ours to look at. The signal ends this process, which nobody waits for any more.
+    unsafe { libc::alarm(ENTER_SECONDS) };
     // Until it is the container's program.
     nix::sys::prctl::set_dumpable(false).map_err(|error| format!("become undumpable: {error}"))?;
     let mut kept: Vec<RawFd> = exec.stdio.iter().map(AsRawFd::as_raw_fd).collect();
@@ -94,7 +103,7 @@ fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), Strin
     } else {
         None
     };
-    let (mut failure, failed) = UnixStream::pair().map_err(|error| error.to_string())?;
+    let (failure, failed) = UnixStream::pair().map_err(|error| error.to_string())?;
     let pid = sys::clone_with(libc::CLONE_PARENT, || {
         let become_it = || {
             let slave = terminal.as_ref().map(|(_, slave)| slave);
@@ -113,12 +122,24 @@ fn enter(exec: &Exec<'_>, report: RawFd) -> Result<(Pid, Option<OwnedFd>), Strin
     })
     .map_err(|error| format!("clone: {error}"))?;
     drop(failed);
-    let mut reason = String::new();
-    let _ = failure.read_to_string(&mut reason);
-    if !reason.is_empty() {
-        return Err(reason);
-    }
+    await_program(failure, pid)?;
     Ok((pid, terminal.map(|(master, _)| master)))
+}
+
+/// Waits until the program runs. One on a file system whose server does not answer never does.
+fn await_program(mut failure: UnixStream, pid: Pid) -> Result<(), String> {
+    failure
+        .set_read_timeout(Some(PROGRAM_TIMEOUT))
+        .map_err(|error| error.to_string())?;
+    let mut reason = String::new();
+    match failure.read_to_string(&mut reason) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let _ = kill(pid, Signal::SIGKILL);
+            Err(format!("the command did not start for {PROGRAM_TIMEOUT:?}"))
+        }
+        _ if reason.is_empty() => Ok(()),
+        _ => Err(reason),
+    }
 }
 
 /// The container's group; or, where the container has made groups below it and handed its controllers down, after which

@@ -68,6 +68,24 @@ impl Drop for Silent {
     }
 }
 
+/// A directory below which what is mounted reaches containers, until this is dropped.
+struct Shared(PathBuf);
+
+impl Shared {
+    fn at(place: &Path) -> Self {
+        let none = None::<&str>;
+        mount(Some(place), place, none, MsFlags::MS_BIND, none).unwrap();
+        mount(none, place, none, MsFlags::MS_SHARED, none).unwrap();
+        Self(place.to_owned())
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
 async fn state(test: &mut TestRuntime, container: &str, wanted: ContainerState) -> ContainerStatus {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -211,6 +229,43 @@ async fn commands_that_do_not_start_hold_no_threads() {
         let answer = answered.unwrap().unwrap().into_inner();
         assert_eq!(answer.exit_code, 0);
     }
+    test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}
+
+/// A command on a server that does not answer is given up with all that it has begun: a probe asks for one every second.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_cannot_be_loaded_leaves_no_process() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let volume = test.directory.path().join("volume");
+    fs::create_dir_all(volume.join("within")).unwrap();
+    let shared = Shared::at(&volume);
+    let pod = test.pod("unloaded");
+    let sandbox = test.sandbox(pod).await;
+    let mut config = shell("main", WAIT);
+    config.mounts = vec![Mount {
+        container_path: "/volume".to_owned(),
+        host_path: volume.display().to_string(),
+        propagation: MountPropagation::PropagationHostToContainer.into(),
+        ..Default::default()
+    }];
+    let container = test.create(&sandbox, config).await;
+    test.start_container(&container).await.unwrap();
+    let silent = Silent::at(&volume.join("within"));
+    let request = ExecSyncRequest {
+        container_id: container.clone(),
+        cmd: vec!["/volume/within/true".to_owned()],
+        timeout: 0,
+    };
+    let refused = test.runtime.exec_sync(request).await.unwrap_err();
+    assert!(refused.message().contains("did not start"), "{refused}");
+    let names = test.output(&container, "cat /proc/[0-9]*/comm").await;
+    assert!(!names.contains("knarr-exec"), "{names}");
+    drop(silent);
+    drop(shared);
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
