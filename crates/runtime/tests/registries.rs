@@ -417,3 +417,42 @@ async fn stuck_pulls_are_in_nobodys_way() {
         assert!(text.contains("no progress for too long"), "{text}");
     }
 }
+
+/// A registry that answers nobody has its places and no more; others' pulls find theirs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_has_so_many_pulls_and_no_more() {
+    const PLACES: usize = 64;
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    let held = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let accepted = held.clone();
+    std::thread::spawn(move || {
+        for stream in silent.incoming().flatten() {
+            accepted.lock().unwrap().push(stream);
+        }
+    });
+    let good = good(&["app"]);
+    let Some(kit) = kit_with("", LONGER) else {
+        return;
+    };
+    let kit = Arc::new(kit);
+    let mut pulls = tokio::task::JoinSet::new();
+    for n in 0..PLACES {
+        let kit = Arc::clone(&kit);
+        pulls.spawn(async move { kit.pull(&format!("{address}/app{n}")).await });
+    }
+    let begun = Instant::now();
+    while held.lock().unwrap().len() < PLACES {
+        assert!(begun.elapsed() < PATIENCE);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let name = format!("{address}/one-more");
+    let refused = kit.pull_as(&name, Credentials::Anonymous).await;
+    let (failure, _) = refused.unwrap_err();
+    assert!(
+        matches!(failure, PullFailure::TooManyOfRegistry(PLACES)),
+        "{failure:?}"
+    );
+    kit.pull(&format!("{}/app", good.address())).await.unwrap();
+    assert!(pulls.try_join_next().is_none(), "nothing was stuck");
+}

@@ -1,6 +1,13 @@
 //! What expressions cost, and that nobody gets more for it.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Instant,
+};
 
 use serde_json::{Value, json};
 
@@ -399,4 +406,30 @@ fn what_has_no_order_is_not_sorted() {
         .eval(&[], &mut Cost::new(PER_CALL))
         .expect_err("no order");
     assert_eq!(error.to_string(), "list elements must have the same type");
+}
+
+/// On a runtime of one thread, whose other work would have to wait for an expression of many kilobytes.
+#[test]
+fn compiling_makes_way_for_everything_else() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .build()
+        .expect("a runtime");
+    let source = format!("[{}]", ["[1, 2].exists(x, x > 1)"; 500].join(", "));
+    let compiled = Arc::new(AtomicBool::new(false));
+    let seen = compiled.clone();
+    let (begun, begins) = std::sync::mpsc::channel();
+    let compiling = runtime.spawn(async move {
+        begun.send(()).expect("somebody listens");
+        let program = Program::compile(&source, &Env::default());
+        compiled.store(true, Ordering::SeqCst);
+        assert!(program.is_ok(), "{program:?}");
+    });
+    begins.recv().expect("it begins");
+    let meanwhile = runtime.spawn(async move { !seen.load(Ordering::SeqCst) });
+    assert!(
+        runtime.block_on(meanwhile).expect("it ends"),
+        "others waited"
+    );
+    runtime.block_on(compiling).expect("it ends");
 }
