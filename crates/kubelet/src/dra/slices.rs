@@ -4,10 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use k8s_openapi::api::resource::v1::ResourceSlice;
 use knarr_client::errors;
-use kube::{
-    Api,
-    api::{DeleteParams, ListParams},
-};
+use kube::{Api, api::ListParams};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::drivers::WIPING_DELAY;
@@ -109,8 +106,8 @@ async fn wipe(ctx: &Context, driver: &str) -> Result<(), String> {
     let selector = format!("{},spec.driver={driver}", of_node(ctx));
     let api: Api<ResourceSlice> = Api::all(ctx.client.clone());
     let list = ListParams::default().fields(&selector);
-    let params = DeleteParams::default();
-    match timeout(REQUEST_TIMEOUT, api.delete_collection(&params, &list)).await {
+    let deleting = api.delete_collection(&Default::default(), &list);
+    match timeout(REQUEST_TIMEOUT, deleting).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if errors::is_not_found(&error) => Ok(()),
         Ok(Err(error)) => Err(errors::message(&error)),

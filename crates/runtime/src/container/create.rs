@@ -27,8 +27,35 @@ impl Inner {
     pub(crate) async fn create_container(
         self: &Arc<Self>,
         sandbox: &Arc<Sandbox>,
-        mut config: v1::ContainerConfig,
+        config: v1::ContainerConfig,
     ) -> Result<String, Error> {
+        // What it mounts may be of a server that does not answer: who creates waits for a thread with the others of the namespace.
+        let place = self.creating.take(namespace(sandbox)).await;
+        let (record, make) = self.prepare(sandbox, config)?;
+        let id = record.id.clone();
+        let asked_for = CancellationToken::new();
+        let _until_nobody_waits = asked_for.clone().drop_guard();
+        let inner = self.clone();
+        let container = blocking("create the container", move || {
+            let _place = place;
+            let directory = make.directory.clone();
+            Ok(make.run(record).map(|record| {
+                let container = Arc::new(Container::new(record, directory));
+                inner.keep_if(&asked_for, &container);
+                container
+            }))
+        });
+        let container = container.await??;
+        self.publish_container(&container, ContainerEventType::ContainerCreatedEvent);
+        Ok(id)
+    }
+
+    /// What is to be made.
+    fn prepare(
+        &self,
+        sandbox: &Arc<Sandbox>,
+        mut config: v1::ContainerConfig,
+    ) -> Result<(ContainerRecord, Make), Error> {
         if config.metadata.is_none() {
             return Err(Error::InvalidArgument(
                 "container config must include metadata".to_owned(),
@@ -54,7 +81,6 @@ impl Inner {
         check_users(users.as_ref(), sandbox, &config)?;
         let namespaces = self.namespaces(sandbox, &config)?;
         let id = id::new();
-        let directory = self.layout.container(&id);
         let record = ContainerRecord {
             sandbox: sandbox.record.id.clone(),
             image: image.id.clone(),
@@ -69,32 +95,16 @@ impl Inner {
             config,
             id: id.clone(),
         };
-        let layers = self.images.layers(&image)?;
-        let made = Make {
+        let make = Make {
             sandbox: sandbox.clone(),
+            layers: self.images.layers(&image)?,
             image,
-            layers,
             volumes,
             namespaces,
             users,
-            directory: directory.clone(),
+            directory: self.layout.container(&id),
         };
-        // What it mounts may be of a server that does not answer: who creates waits for a thread with the others of the namespace.
-        let place = self.creating.take(namespace(sandbox)).await;
-        let asked_for = CancellationToken::new();
-        let _until_nobody_waits = asked_for.clone().drop_guard();
-        let inner = self.clone();
-        let container = blocking("create the container", move || {
-            let _place = place;
-            Ok(made.run(record).map(|record| {
-                let container = Arc::new(Container::new(record, directory));
-                inner.keep_if(&asked_for, &container);
-                container
-            }))
-        });
-        let container = container.await??;
-        self.publish_container(&container, ContainerEventType::ContainerCreatedEvent);
-        Ok(id)
+        Ok((record, make))
     }
 
     /// A container that nobody waits for any more nobody will ever start or remove.
