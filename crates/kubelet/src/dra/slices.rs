@@ -106,8 +106,9 @@ async fn wipe(ctx: &Context, driver: &str) -> Result<(), String> {
     let selector = format!("{},spec.driver={driver}", of_node(ctx));
     let api: Api<ResourceSlice> = Api::all(ctx.client.clone());
     let list = ListParams::default().fields(&selector);
-    let deleting = api.delete_collection(&Default::default(), &list);
-    match timeout(REQUEST_TIMEOUT, deleting).await {
+    // By what they are, and not by name.
+    let params = Default::default();
+    match timeout(REQUEST_TIMEOUT, api.delete_collection(&params, &list)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) if errors::is_not_found(&error) => Ok(()),
         Ok(Err(error)) => Err(errors::message(&error)),
