@@ -289,7 +289,8 @@ async fn a_command_that_is_not_there_is_a_start_error() {
     config.command = vec!["/no/such/program".to_owned()];
     let container = test.create(&sandbox, config).await;
     let error = test.start_container(&container).await.unwrap_err();
-    assert!(error.message().contains("/no/such/program"), "{error}");
+    let wanted = "exec: \"/no/such/program\": stat /no/such/program: no such file or directory";
+    assert!(error.message().contains(wanted), "{error}");
     let status = test.status(&container).await;
     assert_eq!(
         (status.state(), status.exit_code, &*status.reason),

@@ -6,9 +6,10 @@ use std::ffi::{CStr, CString};
 use std::io::{self, Write};
 use std::path::Path;
 
-use libcontainer::workload::default::DefaultExecutor;
 use libcontainer::workload::{Executor, ExecutorError, ExecutorValidationError};
 use nix::errno::Errno;
+use nix::sys::stat::stat;
+use nix::unistd::{AccessFlags, access};
 use oci_spec::runtime::Spec;
 
 /// Where programs are looked for when the environment does not say.
@@ -38,9 +39,45 @@ impl Executor for Program {
         Err(ExecutorError::Other(text))
     }
 
+    /// Called as the container's user, in its directory. What libcontainer would ask is whether everybody may execute the file, which
+    /// says nothing about its owner and its group.
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        DefaultExecutor {}.validate(spec)
+        let process = spec.process().as_ref();
+        let program = process.and_then(|process| process.args().as_ref()?.first());
+        let Some(program) = program else {
+            return Ok(());
+        };
+        let environment = process.and_then(|process| process.env().as_ref());
+        let mut variables = environment.into_iter().flatten();
+        let path = variables.find_map(|variable| variable.strip_prefix("PATH="));
+        look(program, path).map_err(ExecutorValidationError::ArgValidationError)
     }
+}
+
+/// Whether a program is there and may be executed; the error is in the words of Go's `exec.LookPath`.
+fn look(program: &str, search: Option<&str>) -> Result<(), String> {
+    let mut last = Errno::ENOENT;
+    for path in candidates(program, search.unwrap_or(DEFAULT_PATH)) {
+        match executable(Path::new(&path)) {
+            Ok(()) => return Ok(()),
+            Err(error) => last = error,
+        }
+    }
+    let reason = match last {
+        _ if !program.contains('/') => "executable file not found in $PATH".to_owned(),
+        Errno::EACCES => "permission denied".to_owned(),
+        Errno::EISDIR => "is a directory".to_owned(),
+        error => format!("stat {program}: {}", error.desc().to_lowercase()),
+    };
+    Err(format!("exec: {program:?}: {reason}"))
+}
+
+fn executable(path: &Path) -> Result<(), Errno> {
+    let found = stat(path)?;
+    if found.st_mode & libc::S_IFMT == libc::S_IFDIR {
+        return Err(Errno::EISDIR);
+    }
+    access(path, AccessFlags::X_OK)
 }
 
 /// Which file could not be executed, and why.
@@ -134,6 +171,44 @@ mod tests {
         for (program, path, reason) in cases {
             let failure = execute(program, Some(&search), exec);
             assert_eq!(failure.to_string(), format!("exec {path}: {reason}"));
+        }
+    }
+
+    #[test]
+    fn whoever_may_execute_a_file_need_not_be_everybody() {
+        use std::fs::{Permissions, create_dir, set_permissions, write};
+        use std::os::unix::fs::PermissionsExt;
+
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for (name, mode) in [("owners", 0o700), ("all", 0o755), ("plain", 0o644)] {
+            write(at(name), "").unwrap();
+            set_permissions(at(name), Permissions::from_mode(mode)).unwrap();
+        }
+        create_dir(at("directory")).unwrap();
+        let root = directory.path().display().to_string();
+        let search = format!("/nowhere:{root}");
+        for (program, reason) in [
+            ("owners".to_owned(), None),
+            ("all".to_owned(), None),
+            (format!("{root}/owners"), None),
+            (
+                "plain".to_owned(),
+                Some("executable file not found in $PATH"),
+            ),
+            (
+                "none".to_owned(),
+                Some("executable file not found in $PATH"),
+            ),
+            (format!("{root}/plain"), Some("permission denied")),
+            (format!("{root}/directory"), Some("is a directory")),
+            (
+                "/no/such".to_owned(),
+                Some("stat /no/such: no such file or directory"),
+            ),
+        ] {
+            let wanted = reason.map(|reason| format!("exec: {program:?}: {reason}"));
+            assert_eq!(look(&program, Some(&search)).err(), wanted, "{program}");
         }
     }
 
