@@ -2,8 +2,8 @@
 
 mod files;
 mod ports;
+mod sysctls;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,8 +180,7 @@ impl Inner {
         })
         .instrument(tracing::debug_span!("files"))
         .await?;
-        let mut description = shim_spec(&sandbox.record, &netns, &shim_cgroup);
-        description.users = users.as_ref().map(Users::namespace);
+        let description = shim_spec(&sandbox.record, &netns, &shim_cgroup, users.as_ref());
         // What is made so far ends with this boot. The addresses do not, so the record that names them lasts by then.
         let recorded = sandbox.directory.clone();
         let syncing = blocking("sync the record", move || sync_record(&recorded))
@@ -468,7 +467,12 @@ fn sync_record(directory: &Path) -> std::io::Result<()> {
     }
 }
 
-fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec {
+fn shim_spec(
+    record: &SandboxRecord,
+    netns: &Path,
+    cgroup: &Path,
+    users: Option<&Users>,
+) -> SandboxSpec {
     let namespaces = spec::sandbox_namespaces(&record.config);
     let hostname = if record.config.hostname.is_empty() {
         nix::unistd::gethostname()
@@ -478,12 +482,6 @@ fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec
     } else {
         record.config.hostname.clone()
     };
-    let sysctls = record
-        .config
-        .linux
-        .as_ref()
-        .map(|linux| linux.sysctls.clone())
-        .unwrap_or_default();
     SandboxSpec {
         id: record.id.clone(),
         hostname: (!record.host_network).then_some(hostname),
@@ -491,10 +489,10 @@ fn shim_spec(record: &SandboxRecord, netns: &Path, cgroup: &Path) -> SandboxSpec
         new_ipc: namespaces.ipc() != NamespaceMode::Node,
         shared_pid: record.shared_pid,
         netns_path: (!record.host_network).then(|| netns.to_path_buf()),
-        sysctls: sysctls.into_iter().collect::<BTreeMap<_, _>>(),
+        sysctls: sysctls::of(record, users.is_some()),
         cgroup_procs: cgroup::host().procs(cgroup),
         oom_score_adj: i32::try_from(spec::limits().clamp_oom_score_adj(SHIM_OOM_SCORE_ADJ.into()))
             .unwrap_or_default(),
-        users: None,
+        users: users.map(Users::namespace),
     }
 }

@@ -15,6 +15,8 @@ mod resources;
 mod slow;
 #[path = "cri/told.rs"]
 mod told;
+#[path = "cri/unprivileged.rs"]
+mod unprivileged;
 #[path = "cri/users.rs"]
 mod users;
 
