@@ -101,6 +101,7 @@ pub async fn send(
         out,
         buffer: Vec::new(),
         left: options.limit_bytes,
+        within_line: false,
     };
     if let Err(error) = sender.run(&log, &options, alive).await
         && error.kind() != std::io::ErrorKind::BrokenPipe
@@ -114,6 +115,8 @@ struct Sender {
     out: mpsc::Sender<std::io::Result<Bytes>>,
     buffer: Vec<u8>,
     left: Option<u64>,
+    /// Whether what was sent last is a part of a line, which goes on.
+    within_line: bool,
 }
 
 impl Sender {
@@ -186,7 +189,8 @@ impl Sender {
             return Ok(true);
         }
         let mut text = Vec::with_capacity(line.text.len() + 40);
-        if options.timestamps {
+        // A long line is several in the file, and has one time for whoever reads it.
+        if options.timestamps && !self.within_line {
             text.extend_from_slice(line.time.as_bytes());
             text.push(b' ');
         }
@@ -194,6 +198,7 @@ impl Sender {
         if line.full {
             text.push(b'\n');
         }
+        self.within_line = !line.full;
         if let Some(left) = &mut self.left {
             let fits = usize::try_from(*left).unwrap_or(usize::MAX).min(text.len());
             text.truncate(fits);

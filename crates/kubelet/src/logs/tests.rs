@@ -179,6 +179,15 @@ async fn logs_are_shown_as_asked_for() {
         "2026-01-01T00:00:02.000000002Z two\n"
     );
     assert_eq!(
+        text("tailLines=1&timestamps=true").await,
+        "2026-01-01T00:00:03.000000003Z three\n",
+        "one time a line, however many parts it has"
+    );
+    assert_eq!(
+        text("sinceTime=2026-01-01T00:00:03.000000004Z&timestamps=true").await,
+        "2026-01-01T00:00:03.000000004Z ee\n"
+    );
+    assert_eq!(
         text("follow=true&tailLines=1").await,
         "three\n",
         "the container has ended"
