@@ -17,7 +17,7 @@ use crate::{
     image::Images,
     objects::Objects,
     observed::Observed,
-    resources,
+    resources::{self, units},
     runtime::Runtime,
     sources::{Seen, Statics},
     volume::{certificate::Certificates, csi::Csi, token::Tokens},
@@ -90,10 +90,11 @@ impl Context {
             .and_then(|s| s.host_network)
             .unwrap_or(false);
         let host_ips = self.config.host_ips();
+        let room = &self.allocations.room().units;
         downward::Facts {
-            node_cpu_milli: self.machine.cpu_milli,
-            node_memory_bytes: self.machine.memory_bytes,
-            node_storage_bytes: self.machine.storage_bytes,
+            node_cpu_milli: room.get(units::CPU),
+            node_memory_bytes: room.get(units::MEMORY),
+            node_storage_bytes: room.get(units::STORAGE),
             pod_ips: if host_network {
                 host_ips.clone()
             } else {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    api::core::v1::{Container, Pod, ResourceFieldSelector},
+    api::core::v1::{Container, Pod, ResourceFieldSelector, ResourceRequirements},
     apimachinery::pkg::api::resource::Quantity as ApiQuantity,
 };
 use knarr_meta::quantity::Quantity;
@@ -123,7 +123,7 @@ fn quote(text: &str) -> String {
     out
 }
 
-/// A container's request or limit, divided by the selector's divisor and rounded up.
+/// A container's request or limit, divided by the selector's divisor and rounded up. A limit that is not set is the pod's, or the node's.
 pub(crate) fn resource(
     pod: &Pod,
     own: &Container,
@@ -142,23 +142,26 @@ pub(crate) fn resource(
         "requests" => false,
         _ => return Err(unsupported()),
     };
-    let divisor = divisor(selector.divisor.as_ref())?;
-    if name == "cpu" {
-        let declared = amount(container, limit, name).map(|q| q.milli_value());
-        let milli = declared
-            .or(limit.then_some(facts.node_cpu_milli))
-            .unwrap_or(0);
-        return Ok(divide_up(milli, divisor.milli_value()).to_string());
-    }
-    let fallback = match name {
+    let of_node = match name {
+        "cpu" => facts.node_cpu_milli,
         "memory" => facts.node_memory_bytes,
         "ephemeral-storage" => facts.node_storage_bytes,
         _ if name.starts_with("hugepages-") => 0,
         _ => return Err(unsupported()),
     };
-    let declared = amount(container, limit, name).map(|q| q.value());
-    let bytes = declared.or(limit.then_some(fallback)).unwrap_or(0);
-    Ok(divide_up(bytes, divisor.value()).to_string())
+    let unit: fn(Quantity) -> i64 = match name {
+        "cpu" => |quantity| quantity.milli_value(),
+        _ => |quantity| quantity.value(),
+    };
+    let declared = amount(container.resources.as_ref(), limit, name).map(unit);
+    let fallback = || {
+        let whole = pod.spec.as_ref().and_then(|spec| spec.resources.as_ref());
+        let of_pod = amount(whole, true, name).map(unit);
+        of_pod.filter(|_| of_node != 0).unwrap_or(of_node)
+    };
+    let amount = declared.or_else(|| limit.then(fallback)).unwrap_or(0);
+    let divisor = unit(divisor(selector.divisor.as_ref())?);
+    Ok(divide_up(amount, divisor).to_string())
 }
 
 fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
@@ -168,8 +171,12 @@ fn find<'a>(pod: &'a Pod, name: &str) -> Option<&'a Container> {
 }
 
 /// The declared amount; a request that is not set equals the limit. Zero counts as not set, as upstream has it.
-fn amount(container: &Container, limit: bool, name: &str) -> Option<Quantity> {
-    let requirements = container.resources.as_ref()?;
+fn amount(
+    requirements: Option<&ResourceRequirements>,
+    limit: bool,
+    name: &str,
+) -> Option<Quantity> {
+    let requirements = requirements?;
     let from = |map: &Option<BTreeMap<String, ApiQuantity>>| {
         map.as_ref()
             .and_then(|m| m.get(name))

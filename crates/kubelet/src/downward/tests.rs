@@ -53,6 +53,7 @@ fn resources() {
     let facts = Facts {
         node_cpu_milli: 4_000,
         node_memory_bytes: 1 << 30,
+        node_storage_bytes: 7,
         ..Facts::default()
     };
     for (selector, text) in [
@@ -68,6 +69,36 @@ fn resources() {
             "250",
         ),
         (json!({ "resource": "limits.cpu" }), "4"),
+        (json!({ "resource": "limits.ephemeral-storage" }), "7"),
+        (json!({ "resource": "requests.ephemeral-storage" }), "0"),
+    ] {
+        assert_eq!(
+            resource(&pod, own, &object(selector.clone()), &facts).as_deref(),
+            Ok(text),
+            "{selector}"
+        );
+    }
+}
+
+#[test]
+fn limits_that_a_container_lacks_are_its_pods() {
+    let pod = pod(
+        json!({ "resources": { "limits": { "cpu": "1500m", "memory": "1Gi" } },
+        "containers": [{ "name": "a", "resources": { "limits": { "memory": "64Mi" } } }] }),
+    );
+    let own = &pod.spec.as_ref().unwrap().containers[0];
+    let facts = Facts {
+        node_cpu_milli: 4_000,
+        node_memory_bytes: 4 << 30,
+        ..Facts::default()
+    };
+    for (selector, text) in [
+        (json!({ "resource": "limits.cpu", "divisor": "1m" }), "1500"),
+        (json!({ "resource": "requests.cpu" }), "0"),
+        (
+            json!({ "resource": "limits.memory", "divisor": "1Mi" }),
+            "64",
+        ),
     ] {
         assert_eq!(
             resource(&pod, own, &object(selector.clone()), &facts).as_deref(),
