@@ -63,6 +63,11 @@ impl Claims {
         freed
     }
 
+    /// Whether a service has it, with endpoints.
+    pub fn is_served(&self, frontend: &Frontend) -> bool {
+        self.owners.contains_key(&Element::Served(*frontend))
+    }
+
     /// The services that wait for it, if it was this one's.
     fn release(&mut self, key: &ServiceKey, element: &Element) -> BTreeSet<ServiceKey> {
         if self.owners.get(element) == Some(key) {

@@ -39,7 +39,8 @@ impl Programmed {
         self.must_replace = false;
         let families = self.families.iter_mut().zip(next);
         let flows = families.map(|(of, next)| {
-            let flows = transaction::changed_flows(&of.applied, &next);
+            let is_served = |frontend: &_| of.claims.is_served(frontend);
+            let flows = transaction::changed_flows(&of.applied, &next, is_served);
             of.applied.merge(next);
             flows
         });

@@ -429,22 +429,27 @@ fn push(lists: &mut BTreeMap<String, Vec<Element>>, set: &str, element: Element)
 /// Endpoints, and the name of the map they are in.
 type Located = (String, Vec<Endpoint>);
 
-/// Where UDP flows may lead whose service is changed by `next`.
-pub fn changed_flows(applied: &Applied, next: &Applied) -> Flows {
+/// Where UDP flows may lead whose service is changed by `next`: nowhere, where it is gone and `is_served` knows of no other.
+pub fn changed_flows(
+    applied: &Applied,
+    next: &Applied,
+    is_served: impl Fn(&Frontend) -> bool,
+) -> Flows {
     let mut flows = Flows::new();
+    let none = Flows::new();
     for (key, rules) in &next.services {
-        let Some(rules) = rules else { continue };
-        let old = applied.get(key).map(|old| &old.flows);
-        let differ = rules
-            .flows
-            .iter()
-            .filter(|(frontend, serving)| old.and_then(|o| o.get(frontend)) != Some(serving));
-        for (frontend, serving) in differ {
+        let new = rules.as_ref().map_or(&none, |rules| &rules.flows);
+        let old = applied.get(key).map_or(&none, |rules| &rules.flows);
+        for (frontend, serving) in changed(new, old) {
             let known = flows.entry(*frontend).or_default();
             // Who serves has a frontend that another wants, too.
             if !serving.is_empty() {
                 known.clone_from(serving);
             }
+        }
+        let given_up = old.keys().filter(|frontend| !new.contains_key(frontend));
+        for frontend in given_up.filter(|frontend| !is_served(frontend)) {
+            flows.entry(*frontend).or_default();
         }
     }
     flows

@@ -182,25 +182,33 @@ fn only_flows_of_changed_services_are_looked_at() {
     let mut applied = Applied::default();
     let first = overlay(vec![("a", flows(&[2, 3])), ("b", None)]);
     assert_eq!(
-        changed_flows(&applied, &first),
+        changed_flows(&applied, &first, |_| false),
         flows(&[2, 3]).unwrap().flows
     );
     applied.merge(first);
     for (next, wanted) in [
         (flows(&[2, 3]), Flows::new()),
         (flows(&[2]), flows(&[2]).unwrap().flows),
-        (None, Flows::new()),
+        // A client that expects no answer would send to a pod for ever that has the address of another service's by then.
+        (None, flows(&[]).unwrap().flows),
+        (Some(ServiceRules::default()), flows(&[]).unwrap().flows),
     ] {
         let next = overlay(vec![("a", next)]);
-        assert_eq!(changed_flows(&applied, &next), wanted);
+        assert_eq!(changed_flows(&applied, &next, |_| false), wanted);
     }
+    let gone = overlay(vec![("a", None)]);
+    let of_others = changed_flows(&applied, &gone, |_| true);
+    assert_eq!(of_others, Flows::new(), "another has what this one had");
     // Whoever of two serves, in whichever order they are looked at.
     let next = overlay(vec![
         ("a", flows(&[])),
         ("b", flows(&[3])),
         ("c", flows(&[])),
     ]);
-    assert_eq!(changed_flows(&applied, &next), flows(&[3]).unwrap().flows);
+    assert_eq!(
+        changed_flows(&applied, &next, |_| false),
+        flows(&[3]).unwrap().flows
+    );
 }
 
 const NAMES: [&str; 4] = ["a", "b", "c", "d"];
