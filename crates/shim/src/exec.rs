@@ -201,22 +201,11 @@ fn open_terminal(process: &Process) -> io::Result<(OwnedFd, OwnedFd)> {
         .custom_flags(libc::O_NOCTTY | libc::O_CLOEXEC)
         .open("/dev/ptmx")?;
     let mut unlocked: libc::c_int = 0;
-    // SAFETY: both requests take or return an int; TIOCGPTPEER opens the slave of this very master, wherever
-    // /dev/pts may point.
-    let slave = unsafe {
-        if libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &mut unlocked) < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let fd = libc::ioctl(
-            master.as_raw_fd(),
-            libc::TIOCGPTPEER,
-            libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC,
-        );
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        sys::own(fd)
-    };
+    // SAFETY: the request takes an int.
+    if unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &mut unlocked) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    let slave = sys::terminal_of(&master)?;
     nix::unistd::fchown(
         slave.as_raw_fd(),
         Some(Uid::from_raw(process.user().uid())),

@@ -83,6 +83,8 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
     let log = diagnosis::Log::begin(&root)
         .map_err(|error| format!("keep libcontainer's log: {error}"))?;
     let oci = Spec::load(spec.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    let user = oci.process().as_ref().map(|process| process.user());
+    let user = user.map(|user| users::on_host(&oci, user.uid(), user.gid()));
     let console = if spec.tty {
         Some(
             sys::listen(&root, CONSOLE_SOCKET)
@@ -118,14 +120,26 @@ fn make(spec: &StartSpec, stdio: Stdio) -> Result<(i32, Option<OwnedFd>), String
         .map_err(|error| log.explain(&chain(&error)))?;
     let pid = container.pid().ok_or("the container has no process")?;
     // The container's nodes are made; its program does not run yet.
-    restrict_devices(spec).inspect_err(|_| {
+    let end = |_: &String| {
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL);
-    })?;
+    };
+    restrict_devices(spec).inspect_err(end)?;
     let master = console
         .map(|listener| receive_master(&listener))
         .transpose()
         .map_err(|error| format!("receive the terminal: {error}"))?;
+    if let (Some(master), Some((uid, _))) = (&master, user) {
+        give_terminal_away(master, uid)
+            .map_err(|error| format!("give the terminal away: {error}"))
+            .inspect_err(end)?;
+    }
     Ok((pid.as_raw(), master))
+}
+
+/// As with pipes, only whose it is may open it anew by its name. The group stays the terminals' own.
+fn give_terminal_away(master: &OwnedFd, uid: u32) -> io::Result<()> {
+    let slave = sys::terminal_of(master)?;
+    Ok(fchown(slave.as_raw_fd(), Some(Uid::from_raw(uid)), None)?)
 }
 
 fn restrict_devices(spec: &StartSpec) -> Result<(), String> {

@@ -182,3 +182,15 @@ pub fn reset_signals() {
     // SAFETY: sets a default disposition; no handler of ours exists.
     let _ = unsafe { signal(Signal::SIGPIPE, SigHandler::SigDfl) };
 }
+
+/// The other end of a terminal, wherever `/dev/pts` may point.
+pub fn terminal_of(master: &impl AsRawFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: the request takes flags, and opens a descriptor that is nobody else's.
+    let fd = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: as above.
+    Ok(unsafe { own(fd) })
+}

@@ -39,3 +39,26 @@ async fn low_ports_and_pings_need_no_root() {
     test.remove_sandbox(&sandbox).await;
     assert_nothing_left(&test);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_terminal_can_be_opened_anew_by_whose_it_is() {
+    if !able() {
+        return;
+    }
+    let mut test = TestRuntime::start().await;
+    let pod = test.pod("terminal");
+    let sandbox = test.sandbox(pod).await;
+    let script = "for name in stdout stderr console; do echo $name > /dev/$name; done";
+    let mut config = shell("main", script);
+    config.tty = true;
+    let linux = config.linux.as_mut().unwrap();
+    let security = linux.security_context.as_mut().unwrap();
+    security.run_as_user = Some(Int64Value { value: 1_000 });
+    let container = test.create(&sandbox, config).await;
+    test.start_container(&container).await.unwrap();
+    assert_eq!(test.exit(&container).await.exit_code, 0);
+    let wanted = ["stdout F stdout", "stdout F stderr", "stdout F console"];
+    assert_eq!(test.log("main.log"), wanted);
+    test.remove_sandbox(&sandbox).await;
+    assert_nothing_left(&test);
+}
