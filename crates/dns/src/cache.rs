@@ -36,9 +36,6 @@ const ENTRY_BYTES: usize = 200;
 const STALE_TTL_SECONDS: u32 = 30;
 /// For how long after a failure a question is answered with what is stale, without asking again.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(5);
-/// An entry that is in the last of so many parts of its time is asked for again, if it is popular.
-const PREFETCH_PARTS: u32 = 10;
-
 /// How long one sort of answers is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -61,8 +58,12 @@ pub struct Rules {
     pub bytes: usize,
     /// For how long an answer that has outlived its time is better than none; zero where it never is.
     pub stale: Duration,
+    /// How long resolvers may take while there is an old answer (RFC 8767, 5).
+    pub stale_wait: Duration,
     /// Questions within an entry's life that make it popular; zero where none is.
     pub popular: u32,
+    /// How much of its time an entry has left when it is asked for again, if it is popular.
+    pub prefetch_percent: u32,
     /// Where answers are kept, and where no records or no denials are.
     pub zones: Vec<Name>,
     pub except_successes: Vec<Name>,
@@ -82,7 +83,9 @@ impl Default for Rules {
             denials: 9984,
             bytes: 4 * 1024 * 1024,
             stale: Duration::from_secs(3600),
+            stale_wait: Duration::from_millis(1800),
             popular: 5,
+            prefetch_percent: 10,
             zones: vec![Name::root()],
             except_successes: Vec::new(),
             except_denials: Vec::new(),
@@ -169,14 +172,16 @@ impl Entry {
     }
 
     /// Whether it is to be asked for ahead of time, which one caller is told.
-    fn is_due(&self, popular: u32, now: Instant) -> bool {
+    fn is_due(&self, rules: &Rules, now: Instant) -> bool {
+        let popular = rules.popular;
         let hits = self.hits.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if popular == 0 || hits < popular || self.is_failure() {
             return false;
         }
         let left = self.expires.saturating_duration_since(now);
         let life = Duration::from_secs(self.ttl.into());
-        left * PREFETCH_PARTS <= life && !self.is_prefetched.swap(true, Ordering::Relaxed)
+        left * 100 <= life * rules.prefetch_percent
+            && !self.is_prefetched.swap(true, Ordering::Relaxed)
     }
 }
 
@@ -258,7 +263,7 @@ impl Cache {
             return Found::Nothing;
         };
         if now < entry.expires {
-            let is_due = entry.is_due(self.rules.popular, now);
+            let is_due = entry.is_due(&self.rules, now);
             return Found::Fresh(entry, is_due);
         }
         match !entry.is_failure() && now < entry.expires + self.rules.stale {

@@ -7,19 +7,25 @@
 //!
 //! Names that were known before are good until the API has told them ([`Keeper`]): a node may start while no server answers.
 //!
-//! Every node answers on an address of its own in each family that Services have, behind the `kube-dns` Service: a server each. Names follow the specification of
-//! Kubernetes DNS-based service discovery, version 1.1.0, as CoreDNS implements it with its default configuration.
+//! Every node answers on an address of its own in each family that Services have, behind the `kube-dns` Service: a server each. Names
+//! follow the specification of Kubernetes DNS-based service discovery, version 1.1.0, as CoreDNS implements it with its default
+//! configuration, or with the one that the ConfigMaps `coredns` and `coredns-custom` have ([`Configuration`]).
 //!
 //! Rejected: a zone file that is rebuilt when objects change (a lookup in the informers costs as little), and a resolver
 //! library for forwarding (what a client asks, whatever the type, should reach the resolver unchanged and come back so).
 
 mod cache;
+mod configuration;
+mod corefile;
 mod fit;
 mod forward;
 mod frame;
+mod hosts;
 mod kept;
 mod outside;
+mod rewrite;
 mod server;
+mod settings;
 mod wire;
 mod zone;
 
@@ -29,20 +35,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use hickory_proto::rr::Name;
 use knarr_client::Informers;
 use tokio::net::{TcpListener, UdpSocket};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-pub use crate::kept::{Keeper, keeper};
-use crate::{
-    cache::{Cache, Rules},
-    forward::Forwarder,
-    outside::{Outside, Route},
-    server::Server,
-    zone::Zone,
+pub use crate::{
+    configuration::Configuration,
+    kept::{Keeper, keeper},
 };
+use crate::{server::Server, settings::Surroundings, zone::Zone};
 
 /// Where and for which domain to answer.
 #[derive(Clone, Debug)]
@@ -52,10 +54,6 @@ pub struct Config {
     pub port: u16,
     /// `cluster.local`, without a trailing dot.
     pub cluster_domain: String,
-    /// Resolvers for other names; see [`node_resolvers`].
-    pub forwarders: Vec<SocketAddr>,
-    /// Other addresses under which this server is asked, such as its Service's: no resolvers.
-    pub aliases: Vec<IpAddr>,
     /// Where a [`Keeper`] has left the names of before, for as long as the API has told none.
     pub kept: Option<PathBuf>,
 }
@@ -86,7 +84,11 @@ pub struct Dns {
 
 impl Dns {
     /// Takes the ports. Informers should read as `system:serviceaccount:kube-system:kube-dns`.
-    pub async fn new(config: Config, informers: &Informers) -> Result<Self, Error> {
+    pub async fn new(
+        config: Config,
+        informers: &Informers,
+        configuration: &Configuration,
+    ) -> Result<Self, Error> {
         let invalid = |source| Error::Domain {
             domain: config.cluster_domain.clone(),
             source,
@@ -100,25 +102,8 @@ impl Dns {
         let listen = |source| Error::Listen { address, source };
         let udp = UdpSocket::bind(address).await.map_err(listen)?;
         let tcp = TcpListener::bind(address).await.map_err(listen)?;
-        let is_own = |resolver: &SocketAddr| {
-            resolver.ip() == config.listen || config.aliases.contains(&resolver.ip())
-        };
-        let (own, forwarders): (Vec<_>, Vec<_>) = config.forwarders.iter().partition(|f| is_own(f));
-        if !own.is_empty() {
-            info!(
-                ?own,
-                "the node's resolvers include this server, which does not ask itself"
-            );
-        }
-        let route = Route {
-            from: Name::root(),
-            except: Vec::new(),
-            forwarder: Forwarder::new(forwarders),
-        };
-        let cache = Cache::new(Rules::default());
-        let outside = Outside::new(Some(cache), vec![route]);
         Ok(Self {
-            server: Server::new(zone, kept, outside),
+            server: Server::new(zone, kept, configuration.live()),
             udp,
             tcp,
         })
@@ -133,6 +118,35 @@ impl Dns {
     pub async fn run(self, token: CancellationToken) {
         self.server.run(self.udp, self.tcp, token).await;
     }
+}
+
+/// What a configuration is for: a cluster's domain, the node's resolvers (see [`node_resolvers`]), and the addresses at which its DNS
+/// servers are asked, those of their Service among them, which are no resolvers of theirs.
+///
+/// # Errors
+/// When the domain is none.
+pub fn surroundings(
+    cluster_domain: &str,
+    resolvers: Vec<SocketAddr>,
+    own: Vec<IpAddr>,
+) -> Result<Surroundings, Error> {
+    let name = settings::domain(cluster_domain).map_err(|source| Error::Domain {
+        domain: cluster_domain.to_owned(),
+        source,
+    })?;
+    let is_own = |resolver: &SocketAddr| own.contains(&resolver.ip());
+    let (ours, resolvers): (Vec<_>, Vec<_>) = resolvers.into_iter().partition(is_own);
+    if !ours.is_empty() {
+        info!(
+            ?ours,
+            "the node's resolvers include this server, which does not ask itself"
+        );
+    }
+    Ok(Surroundings {
+        cluster_domain: name,
+        resolvers,
+        own,
+    })
 }
 
 /// The resolvers of a `resolv.conf`; the empty list where it cannot be read. Loopback ones count: they are the node's.

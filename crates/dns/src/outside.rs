@@ -6,7 +6,7 @@
 //!          -> not kept:      the resolvers are asked
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use hickory_proto::{
     rr::Name,
@@ -23,8 +23,6 @@ use crate::{
     wire::{Question, RCODE},
 };
 
-/// How long the resolvers may take while there is an old answer (RFC 8767, 5).
-const STALE_WAIT: Duration = Duration::from_millis(1800);
 /// Answers that are renewed ahead of time at once; what is more waits for its end.
 const PREFETCHES_AT_ONCE: usize = 64;
 const SERVER_FAILURE: u8 = 2;
@@ -60,6 +58,12 @@ impl Outside {
             routes,
             prefetches: Arc::new(Semaphore::new(PREFETCHES_AT_ONCE)),
         })
+    }
+
+    /// By which rules answers are kept, if they are.
+    #[cfg(test)]
+    pub fn rules(&self) -> Option<&crate::cache::Rules> {
+        self.cache.as_ref().map(Cache::rules)
     }
 
     /// What is kept.
@@ -117,6 +121,8 @@ impl Outside {
         entry: Arc<Entry>,
         tcp: bool,
     ) -> Asked {
+        let wait = self.cache.as_ref().map(|cache| cache.rules().stale_wait);
+        let wait = wait.unwrap_or_default();
         if !entry.has_failed(Instant::now()) {
             let (sender, receiver) = oneshot::channel();
             let (outside, message) = (self.clone(), message.to_vec());
@@ -127,7 +133,7 @@ impl Outside {
                     let _ = sender.send(outside.fetch(&question, tcp).await);
                 }
             });
-            if let Ok(Ok(Asked::Answer(answer))) = timeout(STALE_WAIT, receiver).await
+            if let Ok(Ok(Asked::Answer(answer))) = timeout(wait, receiver).await
                 && answer
                     .get(3)
                     .is_some_and(|flags| flags & RCODE != SERVER_FAILURE)

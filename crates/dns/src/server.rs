@@ -21,7 +21,9 @@ use crate::{
     fit::{fit, fit_bytes},
     forward::Asked,
     frame::{read_framed, write_framed},
-    outside::{Known, Outside},
+    outside::Known,
+    rewrite::{Rewrite, Undo, rewrite},
+    settings::{Settings, Site},
     wire::{EDNS_LIMIT_BYTES, PLAIN_LIMIT_BYTES, Question},
     zone::{Answer, Zone},
 };
@@ -36,11 +38,14 @@ const QUERY_LIMIT_BYTES: usize = 4096;
 /// CNAMEs within the cluster that are followed.
 const CHAIN_LIMIT: usize = 8;
 
+/// Settings that change while they are gone by.
+pub type Live = RwLock<Arc<Settings>>;
+
 struct Shared {
     zone: Zone,
     /// What was known of it before, until it is known.
     kept: RwLock<Option<Arc<Zone>>>,
-    outside: Arc<Outside>,
+    settings: Arc<Live>,
 }
 
 /// Answers queries.
@@ -52,9 +57,19 @@ pub struct Server {
 enum Outcome {
     Answered(Vec<u8>),
     /// To the resolvers, perhaps with an old answer.
-    Forward(Option<Arc<Entry>>),
+    Forward(Arc<Site>, Option<Arc<Entry>>),
     Follow(Box<Follow>),
+    /// One of these two, of another question.
+    Rewritten(Box<Rewritten>),
     Ignore,
+}
+
+/// A question that is asked under another name.
+struct Rewritten {
+    query: Vec<u8>,
+    outcome: Outcome,
+    undo: Undo,
+    limit: u16,
 }
 
 /// An answer that lacks what an alias outside of the cluster stands for. Clients do not look for that themselves.
@@ -81,12 +96,12 @@ enum Resolved {
 
 impl Server {
     /// `kept` is what was known of the zone before; it is good until the zone has its first lists.
-    pub fn new(zone: Zone, kept: Option<Zone>, outside: Arc<Outside>) -> Self {
+    pub fn new(zone: Zone, kept: Option<Zone>, settings: Arc<Live>) -> Self {
         Self {
             shared: Arc::new(Shared {
                 zone,
                 kept: RwLock::new(kept.map(Arc::new)),
-                outside,
+                settings,
             }),
         }
     }
@@ -95,7 +110,9 @@ impl Server {
     pub fn answer(&self, message: &[u8], tcp: bool) -> Option<Vec<u8>> {
         match self.shared.answer(message, tcp) {
             Outcome::Answered(answer) => Some(answer),
-            Outcome::Forward(_) | Outcome::Follow(_) | Outcome::Ignore => None,
+            Outcome::Forward(..) | Outcome::Follow(_) | Outcome::Rewritten(_) | Outcome::Ignore => {
+                None
+            }
         }
     }
 
@@ -178,30 +195,63 @@ impl Shared {
     }
 
     fn answer(&self, bytes: &[u8], tcp: bool) -> Outcome {
+        let settings = self.settings.read().clone();
+        if let Some(site) = settings.only()
+            && site.rewrites.is_empty()
+        {
+            return self.answer_at(site, bytes, tcp);
+        }
+        let Some(name) = name_of(bytes) else {
+            // Whatever is wrong with it is so for every site; what has no name is for nobody.
+            return match settings.site(&Name::root()) {
+                Some(site) => self.answer_at(site, bytes, tcp),
+                None => Outcome::of(refusal(bytes, ResponseCode::FormErr)),
+            };
+        };
+        let Some(site) = settings.site(&name) else {
+            return Outcome::of(refusal(bytes, ResponseCode::Refused));
+        };
+        let Some((query, undo)) = rewritten(&site.rewrites, &name, bytes) else {
+            return self.answer_at(site, bytes, tcp);
+        };
+        let limit = limit_of(bytes, tcp);
+        match self.answer_at(site, &query, true) {
+            Outcome::Answered(answer) => Outcome::of(undone(&undo, &answer, limit)),
+            Outcome::Ignore => Outcome::Ignore,
+            outcome => Outcome::Rewritten(Box::new(Rewritten {
+                query,
+                outcome,
+                undo,
+                limit,
+            })),
+        }
+    }
+
+    fn answer_at(&self, site: &Arc<Site>, bytes: &[u8], tcp: bool) -> Outcome {
         let question = Question::read(bytes);
         // The cluster may come to know an address that it does not know yet.
         let mut known = match &question {
-            Some(question) if !question.is_reverse() => self.outside.get(bytes, question),
+            Some(question) if !question.is_reverse() => site.outside.get(bytes, question),
             _ => Known::Nothing,
         };
         if let (Known::Answer(answer), Some(question)) = (&mut known, &question) {
             return Outcome::of(fit_bytes(std::mem::take(answer), question.limit(tcp)));
         }
-        let outcome = self.answer_from_zone(bytes, tcp);
-        let (Outcome::Forward(_), Some(question)) = (&outcome, &question) else {
+        let outcome = self.answer_from_zone(site, bytes, tcp);
+        let (Outcome::Forward(..), Some(question)) = (&outcome, &question) else {
             return outcome;
         };
         if question.is_reverse() {
-            known = self.outside.get(bytes, question);
+            known = site.outside.get(bytes, question);
         }
         match known {
             Known::Answer(answer) => Outcome::of(fit_bytes(answer, question.limit(tcp))),
-            Known::Old(entry) => Outcome::Forward(Some(entry)),
+            Known::Old(entry) => Outcome::Forward(site.clone(), Some(entry)),
             Known::Nothing => outcome,
         }
     }
 
-    fn answer_from_zone(&self, bytes: &[u8], tcp: bool) -> Outcome {
+    fn answer_from_zone(&self, site: &Arc<Site>, bytes: &[u8], tcp: bool) -> Outcome {
         let Ok(query) = Message::from_vec(bytes) else {
             // Without a readable header there is no id to answer to; with one, the client learns what is wrong.
             return match bytes {
@@ -234,7 +284,7 @@ impl Shared {
             return Outcome::of(response.to_vec().ok());
         }
         let kind = question.query_type();
-        let known = self.resolve(&mut response, question.name(), kind);
+        let known = self.resolve(site, &mut response, question.name(), kind);
         let limit = match (tcp, &query.edns) {
             (true, _) => u16::MAX,
             (false, None) => PLAIN_LIMIT_BYTES,
@@ -243,7 +293,7 @@ impl Shared {
                 .clamp(PLAIN_LIMIT_BYTES, EDNS_LIMIT_BYTES),
         };
         match known {
-            Resolved::Nothing => Outcome::Forward(None),
+            Resolved::Nothing => Outcome::Forward(site.clone(), None),
             Resolved::Whole => Outcome::of(fit(response, limit)),
             Resolved::Alias(target) => Outcome::Follow(Box::new(Follow {
                 response,
@@ -255,25 +305,35 @@ impl Shared {
     }
 
     /// What is known of a name, now or from before.
-    fn lookup(&self, name: &Name, kind: RecordType) -> Answer {
+    fn lookup(&self, site: &Site, name: &Name, kind: RecordType) -> Answer {
         let kept = self.kept.read().clone();
         match kept {
             Some(_) if self.zone.is_synced() => {
                 *self.kept.write() = None;
-                self.zone.lookup(name, kind)
+                site.lookup(&self.zone, name, kind)
             }
-            Some(kept) => kept.lookup(name, kind),
-            None => self.zone.lookup(name, kind),
+            Some(kept) => site.lookup(&kept, name, kind),
+            None => site.lookup(&self.zone, name, kind),
         }
     }
 
     /// Fills in what the cluster knows.
-    fn resolve(&self, response: &mut Message, name: &Name, kind: RecordType) -> Resolved {
+    fn resolve(
+        &self,
+        site: &Site,
+        response: &mut Message,
+        name: &Name,
+        kind: RecordType,
+    ) -> Resolved {
         let mut name = name.clone();
         for step in 0..=CHAIN_LIMIT {
-            let records = match self.lookup(&name, kind) {
+            let records = match self.lookup(site, &name, kind) {
                 Answer::Foreign if step > 0 => return Resolved::Alias(name),
                 Answer::Foreign => return Resolved::Nothing,
+                Answer::Failure => {
+                    response.metadata.response_code = ResponseCode::ServFail;
+                    return Resolved::Whole;
+                }
                 Answer::NoName if !self.zone.is_synced() => {
                     response.metadata.response_code = ResponseCode::ServFail;
                     return Resolved::Whole;
@@ -294,7 +354,7 @@ impl Shared {
                 },
                 _ => None,
             };
-            let targets = self.targets(&records);
+            let targets = self.targets(site, &records);
             response.add_additionals(targets);
             response.add_answers(records);
             match alias {
@@ -311,7 +371,7 @@ impl Shared {
     }
 
     /// The addresses of what SRV and NS records name.
-    fn targets(&self, records: &[Record]) -> Vec<Record> {
+    fn targets(&self, site: &Site, records: &[Record]) -> Vec<Record> {
         let names: BTreeSet<&Name> = records
             .iter()
             .filter_map(|record| match &record.data {
@@ -320,7 +380,7 @@ impl Shared {
                 _ => None,
             })
             .collect();
-        let lookup = |name, kind| match self.lookup(name, kind) {
+        let lookup = |name, kind| match self.lookup(site, name, kind) {
             Answer::Records(records) => records,
             _ => Vec::new(),
         };
@@ -333,12 +393,28 @@ impl Shared {
     /// The answer to what the cluster does not know by itself.
     async fn ask_others(&self, outcome: Outcome, query: &[u8], tcp: bool) -> Vec<u8> {
         let answer = match outcome {
-            Outcome::Answered(answer) => Some(answer),
-            Outcome::Follow(follow) => self.follow(*follow, tcp).await,
-            Outcome::Forward(old) => self.forward(query, old, tcp).await,
-            Outcome::Ignore => None,
+            Outcome::Rewritten(rewritten) => {
+                let Rewritten {
+                    query,
+                    outcome,
+                    undo,
+                    limit,
+                } = *rewritten;
+                let answer = self.ask_plainly(outcome, &query, tcp).await;
+                answer.and_then(|answer| undone(&undo, &answer, limit))
+            }
+            outcome => self.ask_plainly(outcome, query, tcp).await,
         };
         answer.unwrap_or_default()
+    }
+
+    async fn ask_plainly(&self, outcome: Outcome, query: &[u8], tcp: bool) -> Option<Vec<u8>> {
+        match outcome {
+            Outcome::Answered(answer) => Some(answer),
+            Outcome::Follow(follow) => self.follow(*follow, tcp).await,
+            Outcome::Forward(site, old) => forward(&site, query, old, tcp).await,
+            Outcome::Rewritten(_) | Outcome::Ignore => None,
+        }
     }
 
     /// Adds what the node's resolvers know of the alias: without, there is the alias alone, as in CoreDNS.
@@ -349,14 +425,16 @@ impl Shared {
             kind,
             limit,
         } = follow;
+        let site = self.settings.read().site(&target).cloned();
         let mut query = Message::query();
         query.metadata.recursion_desired = true;
         query.add_query(Query::query(target, kind));
         let mut edns = Edns::new();
         edns.set_max_payload(EDNS_LIMIT_BYTES);
         query.set_edns(edns);
-        if let Ok(bytes) = query.to_vec()
-            && let Asked::Answer(answer) = self.ask(&bytes, tcp).await
+        if let Some(site) = site
+            && let Ok(bytes) = query.to_vec()
+            && let Asked::Answer(answer) = ask(&site, &bytes, tcp).await
             && let Ok(answer) = Message::from_vec(&answer)
         {
             response.metadata.truncation = answer.metadata.truncation;
@@ -364,33 +442,74 @@ impl Shared {
         }
         fit(response, limit)
     }
+}
 
-    /// What is kept of a question, or known to the resolvers.
-    async fn ask(&self, query: &[u8], tcp: bool) -> Asked {
-        let known = Question::read(query).map(|question| self.outside.get(query, &question));
-        match known {
-            Some(Known::Answer(answer)) => Asked::Answer(answer),
-            Some(Known::Old(entry)) => self.outside.ask(query, Some(entry), tcp).await,
-            Some(Known::Nothing) | None => self.outside.ask(query, None, tcp).await,
+/// What is kept of a question, or known to the resolvers.
+async fn ask(site: &Site, query: &[u8], tcp: bool) -> Asked {
+    let known = Question::read(query).map(|question| site.outside.get(query, &question));
+    match known {
+        Some(Known::Answer(answer)) => Asked::Answer(answer),
+        Some(Known::Old(entry)) => site.outside.ask(query, Some(entry), tcp).await,
+        Some(Known::Nothing) | None => site.outside.ask(query, None, tcp).await,
+    }
+}
+
+async fn forward(site: &Site, query: &[u8], old: Option<Arc<Entry>>, tcp: bool) -> Option<Vec<u8>> {
+    let code = match site.outside.ask(query, old, tcp).await {
+        Asked::Answer(answer) => {
+            // What is out of the ordinary comes back as it came.
+            let limit = Question::read(query).map_or(u16::MAX, |question| question.limit(tcp));
+            return fit_bytes(answer, limit);
         }
-    }
+        Asked::Nothing => ResponseCode::ServFail,
+        Asked::Refused => ResponseCode::Refused,
+    };
+    refusal(query, code)
+}
 
-    async fn forward(&self, query: &[u8], old: Option<Arc<Entry>>, tcp: bool) -> Option<Vec<u8>> {
-        let code = match self.outside.ask(query, old, tcp).await {
-            Asked::Answer(answer) => {
-                // What is out of the ordinary comes back as it came.
-                let limit = Question::read(query).map_or(u16::MAX, |question| question.limit(tcp));
-                return fit_bytes(answer, limit);
-            }
-            Asked::Nothing => ResponseCode::ServFail,
-        };
-        let query = Message::from_vec(query).ok()?;
-        let mut failure = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
-        failure.metadata.recursion_desired = query.metadata.recursion_desired;
-        failure.metadata.recursion_available = true;
-        failure.add_queries(query.queries);
-        failure.to_vec().ok()
+/// An answer without records.
+fn refusal(query: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
+    let query = Message::from_vec(query).ok()?;
+    let mut refusal = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
+    refusal.metadata.recursion_desired = query.metadata.recursion_desired;
+    refusal.metadata.recursion_available = true;
+    refusal.add_queries(query.queries);
+    refusal.to_vec().ok()
+}
+
+/// The name that a message asks for.
+fn name_of(bytes: &[u8]) -> Option<Name> {
+    let query = Message::from_vec(bytes).ok()?;
+    match query.queries.as_slice() {
+        [question] => Some(question.name().clone()),
+        _ => None,
     }
+}
+
+/// What an answer to this may have, in bytes.
+fn limit_of(query: &[u8], tcp: bool) -> u16 {
+    match Question::read(query) {
+        Some(question) => question.limit(tcp),
+        None if tcp => u16::MAX,
+        None => PLAIN_LIMIT_BYTES,
+    }
+}
+
+/// The question to be asked instead, if there is one.
+fn rewritten(rules: &[Rewrite], name: &Name, bytes: &[u8]) -> Option<(Vec<u8>, Undo)> {
+    let (other, undo) = rewrite(rules, name)?;
+    let mut query = Message::from_vec(bytes).ok()?;
+    for question in &mut query.queries {
+        question.set_name(other.clone());
+    }
+    Some((query.to_vec().ok()?, undo))
+}
+
+/// The answer to what was asked, by that to what was asked instead.
+fn undone(undo: &Undo, answer: &[u8], limit: u16) -> Option<Vec<u8>> {
+    let mut answer = Message::from_vec(answer).ok()?;
+    undo.apply(&mut answer);
+    fit(answer, limit)
 }
 
 #[cfg(test)]

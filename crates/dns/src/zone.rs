@@ -16,7 +16,7 @@ use k8s_openapi::api::{
 use knarr_client::{IndexKey, Informer, Informers};
 
 /// How long clients may keep an answer; CoreDNS' default for the kubernetes plugin.
-const TTL_SECONDS: u32 = 5;
+pub const TTL_SECONDS: u32 = 5;
 /// The version of the specification that we follow.
 const SCHEMA_VERSION: &str = "1.1.0";
 /// The service by which the zones' servers are reached.
@@ -31,6 +31,8 @@ pub enum Answer {
     Foreign,
     /// No such name.
     NoName,
+    /// Others are not asked for what is not there, and it is not told that there is none.
+    Failure,
     /// The name exists; there may be no records of the type that was asked for.
     Records(Vec<Record>),
 }
@@ -60,10 +62,8 @@ impl Zone {
         slices: Informer<EndpointSlice>,
         namespaces: Informer<Namespace>,
     ) -> Result<Self, ProtoError> {
-        let mut origin = Name::from_ascii(domain)?.to_lowercase();
-        origin.set_fqdn(true);
         Ok(Self {
-            origin,
+            origin: crate::settings::domain(domain)?,
             services,
             slices,
             namespaces,
@@ -132,6 +132,13 @@ impl Zone {
             None => Answer::NoName,
             Some(data) => Answer::Records(data.into_iter().map(|d| record(&name, d)).collect()),
         }
+    }
+
+    /// Whether a name is one of those that addresses have.
+    pub fn is_pods(&self, name: &Name) -> bool {
+        let name = name.to_lowercase();
+        let pods = self.child(&["pod"]);
+        pods.is_some_and(|pods| pods.zone_of(&name))
     }
 
     fn apex(&self, kind: RecordType) -> Vec<RData> {

@@ -24,8 +24,7 @@ use crate::{
 
 /// How long it may take; then the next is asked.
 const RESOLVER_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often one that has failed is asked whether it is back, and how long it may take then.
-const PROBE_INTERVAL: Duration = Duration::from_millis(500);
+/// How long one that is asked whether it is back may take.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 /// `. IN NS`, that wants recursion.
 const PROBE: [u8; 17] = [0, 0, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
@@ -37,15 +36,17 @@ pub struct Upstream {
     pub address: SocketAddr,
     /// Failures in a row; that many make it one that is not asked, unless that is zero.
     most_fails: u32,
+    probe_interval: Duration,
     fails: AtomicU32,
     is_probed: AtomicBool,
 }
 
 impl Upstream {
-    pub fn new(address: SocketAddr, most_fails: u32) -> Arc<Self> {
+    pub fn new(address: SocketAddr, most_fails: u32, probe_interval: Duration) -> Arc<Self> {
         Arc::new(Self {
             address,
             most_fails,
+            probe_interval,
             fails: AtomicU32::new(0),
             is_probed: AtomicBool::new(false),
         })
@@ -90,16 +91,16 @@ impl Upstream {
             info!(resolver = %self.address, "a resolver does not answer; others are asked until it does");
         }
         if self.most_fails > 0 && !self.is_probed.swap(true, Ordering::Relaxed) {
-            let probing = probe(Arc::downgrade(self));
+            let probing = probe(Arc::downgrade(self), self.probe_interval);
             knarr_tasks::spawn("the probe of a resolver", probing);
         }
     }
 }
 
 /// Asks a resolver that has failed until it answers, or nobody has it any more.
-async fn probe(upstream: Weak<Upstream>) {
+async fn probe(upstream: Weak<Upstream>, interval: Duration) {
     loop {
-        sleep(PROBE_INTERVAL).await;
+        sleep(interval).await;
         let Some(upstream) = upstream.upgrade() else {
             return;
         };

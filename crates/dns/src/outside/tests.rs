@@ -4,8 +4,11 @@ use hickory_proto::{
 };
 use tokio::net::UdpSocket;
 
+use std::time::Duration;
+
 use super::*;
 use crate::cache::Rules;
+use crate::forward::Policy;
 
 /// A resolver that answers once, and is away afterwards: what is old is the answer then, for a short while.
 #[tokio::test]
@@ -14,7 +17,7 @@ async fn old_answers_stand_in_for_resolvers_that_are_away() {
     let route = Route {
         from: Name::root(),
         except: Vec::new(),
-        forwarder: Forwarder::new(vec![resolver.local_addr().unwrap()]),
+        forwarder: Forwarder::new(vec![resolver.local_addr().unwrap()], Policy::default()),
     };
     let mut rules = Rules::default();
     rules.success.least = 1;

@@ -1,15 +1,12 @@
+mod configured;
+
 use std::net::SocketAddr;
 
 use hickory_proto::op::Query;
 use proptest::{collection::vec, option, prelude::*, sample::select, test_runner::TestRunner};
 
 use super::*;
-use crate::{
-    cache::{Cache, Rules},
-    forward::Forwarder,
-    outside::Route,
-    zone,
-};
+use crate::{settings::Surroundings, zone};
 use knarr_client::Informer;
 
 /// Bytes of an answer to `_sql._tcp.db.default.svc.cluster.local.` before its records.
@@ -17,20 +14,20 @@ const HEADER_AND_QUESTION: usize = 12 + 41 + 4;
 /// Messages that a property is tried with.
 const CASES: u32 = 4096;
 
-fn outside(forwarders: Vec<SocketAddr>) -> Arc<Outside> {
-    let route = Route {
-        from: Name::root(),
-        except: Vec::new(),
-        forwarder: Forwarder::new(forwarders),
-    };
-    Outside::new(Some(Cache::new(Rules::default())), vec![route])
+fn around(resolvers: Vec<SocketAddr>) -> Surroundings {
+    crate::surroundings("cluster.local", resolvers, Vec::new()).unwrap()
+}
+
+fn live(resolvers: Vec<SocketAddr>) -> Arc<Live> {
+    let settings = Settings::built_in(&around(resolvers));
+    Arc::new(RwLock::new(Arc::new(settings)))
 }
 
 fn shared(forwarders: Vec<SocketAddr>) -> Shared {
     Shared {
         zone: zone::tests::zone(),
         kept: RwLock::default(),
-        outside: outside(forwarders),
+        settings: live(forwarders),
     }
 }
 
@@ -49,13 +46,16 @@ fn query(name: &str, kind: RecordType) -> Vec<u8> {
 }
 
 async fn forwarded(shared: &Shared, query: &[u8], tcp: bool) -> Vec<u8> {
-    shared.forward(query, None, tcp).await.unwrap()
+    let site = shared.settings.read().only().unwrap().clone();
+    forward(&site, query, None, tcp).await.unwrap()
 }
 
 fn answered(outcome: Outcome) -> Message {
     match outcome {
         Outcome::Answered(bytes) => Message::from_vec(&bytes).unwrap(),
-        Outcome::Forward(_) | Outcome::Follow(_) => panic!("the name is ours"),
+        Outcome::Forward(..) | Outcome::Follow(_) | Outcome::Rewritten(_) => {
+            panic!("the name is ours")
+        }
         Outcome::Ignore => panic!("the query is well-formed"),
     }
 }
@@ -76,7 +76,7 @@ fn names_of_before_are_good_until_there_are_others() {
     let shared = Shared {
         zone: Zone::with("cluster.local", services, slices, namespaces).unwrap(),
         kept: RwLock::new(Some(Arc::new(zone::tests::zone()))),
-        outside: outside(Vec::new()),
+        settings: live(Vec::new()),
     };
     let ask = |name: &str| {
         let bytes = query(&format!("{name}.default.svc.cluster.local."), RecordType::A);
@@ -193,7 +193,7 @@ fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(7),
-        outside: outside(Vec::new()),
+        settings: live(Vec::new()),
     };
     let name = "_sql._tcp.db.default.svc.cluster.local.";
     let bytes = query(name, RecordType::SRV);
@@ -206,7 +206,7 @@ fn what_does_not_fit_loses_its_additions_first() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        outside: outside(Vec::new()),
+        settings: live(Vec::new()),
     };
     let whole = answered(shared.answer(&bytes, true));
     let part = shared.answer(&bytes, false);
@@ -229,7 +229,7 @@ fn the_size_that_a_client_takes_is_kept_to() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        outside: outside(Vec::new()),
+        settings: live(Vec::new()),
     };
     let size = |payload: u16| {
         let mut message = Message::from_vec(&query(
@@ -265,7 +265,7 @@ fn foreign_names_are_forwarded_and_nonsense_is_refused() {
     let bytes = query("example.org.", RecordType::A);
     assert!(matches!(
         shared.answer(&bytes, false),
-        Outcome::Forward(None)
+        Outcome::Forward(_, None)
     ));
     let message = answered(shared.answer(&[0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 200], false));
     assert_eq!(message.metadata.response_code, ResponseCode::FormErr);
@@ -392,7 +392,7 @@ async fn a_loop_ends_with_the_first_question_that_comes_back() {
     });
     let token = CancellationToken::new();
     let server = Arc::into_inner(server).unwrap();
-    let running = Server::new(zone::tests::zone(), None, outside(vec![address]));
+    let running = Server::new(zone::tests::zone(), None, live(vec![address]));
     let running = tokio::spawn(running.run(server, listener, token.clone()));
     let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
     let bytes = query("example.org.", RecordType::A);
@@ -439,7 +439,7 @@ fn no_message_panics() {
     let shared = Shared {
         kept: RwLock::default(),
         zone: zone::tests::many(60),
-        outside: outside(Vec::new()),
+        settings: live(Vec::new()),
     };
     let questions = [
         "_sql._tcp.db.default.svc.cluster.local.",

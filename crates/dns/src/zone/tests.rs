@@ -137,6 +137,7 @@ fn answer(name: &str, kind: RecordType) -> String {
     match zone().lookup(&Name::from_ascii(name).unwrap(), kind) {
         Answer::Foreign => "foreign".to_owned(),
         Answer::NoName => "no such name".to_owned(),
+        Answer::Failure => "failure".to_owned(),
         Answer::Records(records) => {
             let mut lines: Vec<_> = records.iter().map(|r| r.data.to_string()).collect();
             lines.sort();

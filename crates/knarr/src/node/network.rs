@@ -6,12 +6,12 @@ use anyhow::{Context, Result};
 use k8s_openapi::api::core::v1;
 use knarr_announce::Announcer;
 use knarr_auth::node_accounts;
-use knarr_client::{Informer, InformerScope, Informers};
+use knarr_client::{Informer, InformerScope, Informers, events::Recorder};
 use knarr_cni::{
     node::{Kept, Leases, NodeNetwork},
     peers::{self, Peers},
 };
-use knarr_dns::Dns;
+use knarr_dns::{Configuration, Dns};
 use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
 use tokio::sync::Notify;
@@ -244,7 +244,7 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
     let client = parts
         .clients
         .as_service_account(node_accounts::NAMESPACE, node_accounts::CLUSTER_DNS);
-    let informers = Informers::new(client, token.clone());
+    let informers = Informers::new(client.clone(), token.clone());
     if let Some(path) = parts.settings.kept_names.clone() {
         let keeper = knarr_dns::keeper(&cluster.cluster_domain, path, &informers)?;
         let name = "names for a start without a server";
@@ -252,18 +252,26 @@ async fn start_dns(parts: &Parts<'_>) -> Result<()> {
     }
     let own = cluster.cluster_dns.iter();
     let own = own.map(|service| network::dns_listen(*service));
-    for listen in own.chain(parts.settings.dns_also) {
+    let listens: Vec<_> = own.chain(parts.settings.dns_also).collect();
+    let around = knarr_dns::surroundings(
+        &cluster.cluster_domain,
+        knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
+        [listens.clone(), cluster.cluster_dns.clone()].concat(),
+    )?;
+    let recorder = Recorder::new(client, "kube-dns", parts.settings.name.as_str());
+    let configuration = Configuration::new(around, &informers, recorder);
+    for listen in listens {
         let config = knarr_dns::Config {
             listen,
             port: network::DNS_PORT,
             cluster_domain: cluster.cluster_domain.clone(),
-            forwarders: knarr_dns::node_resolvers(&parts.settings.flags.resolv_conf),
-            aliases: cluster.cluster_dns.clone(),
             kept: parts.settings.kept_names.clone(),
         };
-        let dns = Dns::new(config, &informers).await?;
+        let dns = Dns::new(config, &informers, &configuration).await?;
         parts.tasks.keep("cluster DNS", dns.run(token.clone()));
     }
+    let name = "the configuration of cluster DNS";
+    parts.tasks.keep(name, configuration.run(token));
     Ok(())
 }
 

@@ -47,7 +47,11 @@ fn controllers_are_those_that_the_parent_gives() {
     let mount = tempfile::tempdir().unwrap();
     let unified = Hierarchies::Unified(mount.path().to_path_buf());
     assert!(!unified.gives("memory", group));
-    std::fs::write(mount.path().join("cgroup.controllers"), "cpu memory hugetlb\n").unwrap();
+    std::fs::write(
+        mount.path().join("cgroup.controllers"),
+        "cpu memory hugetlb\n",
+    )
+    .unwrap();
     assert!(unified.gives("memory", group) && !unified.gives("mem", group));
     assert!(unified.gives("hugetlb", group));
     let pods = mount.path().join("kubepods");
