@@ -134,7 +134,8 @@ impl Pair {
                 self.ours.send(&request, example)
             );
             let (theirs, ours) = (theirs?, ours?);
-            let differences = compare::answers(&theirs, &ours);
+            let mut differences = compare::answers(&theirs, &ours);
+            differences.extend(trips::refused(&request, &theirs));
             report.note(example, &request, &theirs, &ours, differences);
         }
         Ok(())

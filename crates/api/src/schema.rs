@@ -192,6 +192,11 @@ impl Schema {
         self.marks.as_ref().map_or(&[], |marks| &marks.values)
     }
 
+    /// The feature gate that the field is behind, where that is switched off: see [`disabled`].
+    pub fn gate(&self) -> Option<&'static str> {
+        self.marks.as_ref()?.gate
+    }
+
     /// `x-kubernetes-map-type` of this use alone.
     pub(crate) fn own_map_type(&self) -> Option<MapType> {
         self.marks.as_ref()?.map_type

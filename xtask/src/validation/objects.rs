@@ -8,8 +8,9 @@ use knarr_api::{
 use serde::Deserialize;
 use serde_json::Value;
 
-const TEXTS: [&str; 5] = [
+const TEXTS: [&str; 6] = [
     include_str!("objects/core.yaml"),
+    include_str!("objects/volumes.yaml"),
     include_str!("objects/workloads.yaml"),
     include_str!("objects/network.yaml"),
     include_str!("objects/access.yaml"),

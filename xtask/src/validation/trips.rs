@@ -4,20 +4,29 @@ use serde_json::{Value, json};
 
 use super::{
     cases::{APPLY, JSON_PATCH, MERGE, STRATEGIC, TABLE},
-    client::{JSON, PROTOBUF, REVISION, Request},
+    client::{Answer, JSON, PROTOBUF, REVISION, Request},
     objects::Example,
 };
 
 const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
 const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io";
 const YAML: &str = "application/yaml";
+const VALID: &str = "the valid object";
+const VALID_STATUS: &str = "the valid status";
 /// The manager whose fields another takes.
 const FIRST: &str = "first";
 const SECOND: &str = "second";
 
 pub fn create(example: &Example) -> Vec<Request> {
     let request = Request::new("create", "POST", example.collection.clone());
-    vec![request.json(&example.object).label("the valid object")]
+    vec![request.json(&example.object).label(VALID)]
+}
+
+/// What upstream has against an object, or a status, that was meant to be valid: nothing can be made from such a one.
+pub fn refused(request: &Request, theirs: &Answer) -> Option<String> {
+    let meant = [VALID, VALID_STATUS].contains(&request.label.as_str());
+    let message = theirs.body["message"].as_str().unwrap_or_default();
+    (meant && theirs.code >= 400).then(|| format!("{} is refused: {message}", request.label))
 }
 
 /// In every form, alone and in a list.
@@ -143,7 +152,7 @@ fn status(example: &Example, path: &str) -> Vec<Request> {
         let mut object = example.object.clone();
         object["metadata"]["resourceVersion"] = json!(REVISION);
         let put = Request::new("update status", "PUT", format!("{path}/status"));
-        requests.push(put.json(&object).label("the valid status"));
+        requests.push(put.json(&object).label(VALID_STATUS));
         let body = json!({"status": example.object["status"]}).to_string();
         for format in [MERGE, STRATEGIC] {
             let patch = Request::new("patch status", "PATCH", format!("{path}/status"));

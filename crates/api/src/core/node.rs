@@ -1,6 +1,6 @@
 //! Node.
 
-use std::collections::BTreeSet;
+use std::{cmp::Ordering, collections::BTreeSet};
 
 use knarr_meta::{
     Quantity,
@@ -124,6 +124,7 @@ impl Strategy for Node {
         // Upstream reports taints under metadata.
         validate_taints(taints, &Path::new("metadata").child("taints"), &mut errors);
         validate_resources(object, &mut errors);
+        validate_declared_features(object, &mut errors);
         validate_pod_cidrs(object, &mut errors);
         errors
     }
@@ -134,6 +135,7 @@ impl Strategy for Node {
         } else {
             let mut errors = ErrorList::new();
             validate_resources(new, &mut errors);
+            validate_declared_features(new, &mut errors);
             errors
         };
         let mut seen = BTreeSet::new();
@@ -173,8 +175,11 @@ impl Strategy for Node {
         errors
     }
 
-    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, part: Part) -> Vec<String> {
         let mut out = Warnings::default();
+        if part != Part::Main {
+            return out.into();
+        }
         if !str_at(object, &["spec", "externalID"]).is_empty() {
             out.add("spec.externalID: this field is deprecated, and is unused by Kubernetes");
         }
@@ -285,6 +290,49 @@ fn validate_resources(node: &Value, errors: &mut ErrorList) {
             }
         }
     }
+}
+
+/// What the kubelet says it can do: names in order, each once.
+fn validate_declared_features(node: &Value, errors: &mut ErrorList) {
+    const LONGEST: usize = 253;
+    let path = Path::new("status").child("declaredFeatures");
+    let mut before: Option<&str> = None;
+    for (index, feature) in list_at(node, &["status", "declaredFeatures"])
+        .iter()
+        .enumerate()
+    {
+        let (path, name) = (path.index(index), feature.as_str().unwrap_or_default());
+        match before.map(|before| before.cmp(name)) {
+            Some(Ordering::Equal) => errors.push(Error::duplicate(&path, name)),
+            Some(Ordering::Greater) => {
+                errors.push(Error::invalid(
+                    &path,
+                    name,
+                    "list must be sorted alphabetically",
+                ));
+            }
+            Some(Ordering::Less) | None => {}
+        }
+        before = Some(name);
+        let why = match () {
+            () if name.len() > LONGEST => format!("must be no more than {LONGEST} characters"),
+            () if !is_feature(name) => "must start with an UpperCamelCase segment, with subsequent segments separated by '/' (e.g., MyFeature or MyFeature/mySubFeature), and contain only alphanumeric characters and slashes".to_owned(),
+            () => continue,
+        };
+        let why = format!("invalid feature name {name:?}: {why}");
+        errors.push(Error::invalid(&path, name, why));
+    }
+}
+
+/// Segments of letters and digits, the first of which starts with a capital, and the others with a letter.
+fn is_feature(name: &str) -> bool {
+    let mut segments = name.split('/');
+    let first = segments.next().unwrap_or_default();
+    let starts =
+        |segment: &str, is: fn(&char) -> bool| segment.chars().next().is_some_and(|c| is(&c));
+    name.bytes().all(|b| b == b'/' || b.is_ascii_alphanumeric())
+        && starts(first, char::is_ascii_uppercase)
+        && segments.all(|segment| starts(segment, char::is_ascii_alphabetic))
 }
 
 /// The range of old clients and the ranges of newer ones say the same; where they do not, the one of old clients counts.

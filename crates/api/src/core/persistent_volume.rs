@@ -55,7 +55,7 @@ const DEPRECATED_ANNOTATIONS: &[(&str, &str)] = &[
         "deprecated since v1.31; use \"mountOptions\" attribute instead",
     ),
 ];
-/// Volumes of plugins that are gone, by field.
+/// Volumes of plugins that are gone, by field as it is told: one is told with other letters than it has.
 const DEPRECATED_SOURCES: &[(&str, &str)] = &[
     ("cephfs", "deprecated in v1.28, non-functional in v1.31+"),
     (
@@ -63,7 +63,7 @@ const DEPRECATED_SOURCES: &[(&str, &str)] = &[
         "deprecated in v1.11, non-functional in v1.16+",
     ),
     ("scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
-    ("storageos", "deprecated in v1.22, non-functional in v1.25+"),
+    ("storageOS", "deprecated in v1.22, non-functional in v1.25+"),
     ("glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
     ("rbd", "deprecated in v1.28, non-functional in v1.31+"),
 ];
@@ -191,8 +191,11 @@ impl Strategy for PersistentVolume {
         errors
     }
 
-    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, part: Part) -> Vec<String> {
         let mut out = Warnings::default();
+        if part != Part::Main {
+            return out.into();
+        }
         let metadata = object.get("metadata").unwrap_or(&Value::Null);
         warnings::annotations(
             metadata,
@@ -216,7 +219,11 @@ impl Strategy for PersistentVolume {
             warnings::node_selector_term(term, false, &path.index(index), &mut out);
         }
         for (field, text) in DEPRECATED_SOURCES {
-            if struct_at(object, &["spec", field]).is_some() {
+            let name = match *field {
+                "storageOS" => "storageos",
+                name => name,
+            };
+            if struct_at(object, &["spec", name]).is_some() {
                 out.at(&spec.child(*field), text);
             }
         }

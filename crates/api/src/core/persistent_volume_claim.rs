@@ -114,8 +114,11 @@ impl Strategy for PersistentVolumeClaim {
         errors
     }
 
-    fn warnings(&self, object: &Value, _: Option<&Value>, _: Part) -> Vec<String> {
+    fn warnings(&self, object: &Value, _: Option<&Value>, part: Part) -> Vec<String> {
         let mut out = Warnings::default();
+        if part != Part::Main {
+            return out.into();
+        }
         let deprecated = [(
             CLASS_ANNOTATION,
             "deprecated since v1.8; use \"storageClassName\" attribute instead",

@@ -57,7 +57,7 @@ fn fields(definition: &'static Definition, above: &mut Vec<&'static str>) -> Fie
 }
 
 fn place(schema: &'static Schema, above: &mut Vec<&'static str>) -> Option<Place> {
-    if let Some(gate) = schema.marks.as_ref().and_then(|marks| marks.gate) {
+    if let Some(gate) = schema.gate() {
         return Some(Place::Gate(gate));
     }
     match &schema.ty {

@@ -6,7 +6,7 @@ use knarr_meta::{
     object::{at, list_at, map_at, str_at, struct_at},
     object_meta::{validate_annotations, validate_label_selector, validate_labels},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     core::persistent::{validate_access_modes, validate_positive, validate_volume_mode},
@@ -98,8 +98,8 @@ fn validate_data_sources(spec: &Value, groups: Groups, path: &Path, errors: &mut
             () if !tree::same(Some(source), Some(reference)) => "must match dataSourceRef",
             () => return,
         };
-        let shown = path.child("dataSource").to_string();
-        errors.push(Error::invalid(path, shown, why));
+        // Upstream shows the path of the other field, of whose parts JSON knows none.
+        errors.push(Error::invalid(path, json!({}), why));
     }
 }
 

@@ -72,7 +72,7 @@ fn data_sources() {
     assert_eq!(object["spec"].get("dataSourceRef"), None);
     expect![[r#"
         spec.dataSourceRef: Invalid value: "Backup": must be 'PersistentVolumeClaim' when referencing the default apiGroup
-        spec: Invalid value: "spec.dataSource": must match dataSourceRef"#]]
+        spec: Invalid value: {}: must match dataSourceRef"#]]
     .assert_eq(&create_errors(
         &KIND,
         claim(json!({"dataSource": source, "dataSourceRef": {"kind": "Backup", "name": "b"}})),
