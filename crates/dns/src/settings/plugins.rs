@@ -418,7 +418,7 @@ fn reverse_zone(address: &str, length: &str) -> Option<Name> {
         IpAddr::V4(_) => (32, 8),
         IpAddr::V6(_) => (128, 4),
     };
-    if length > total || length % step != 0 {
+    if length > total || !length.is_multiple_of(step) {
         return None;
     }
     Some(whole.trim_to(usize::from(length / step) + 2))
