@@ -53,6 +53,11 @@ impl Configuration {
         Self::with(around, [MAIN, CUSTOM].map(informer), Some(recorder))
     }
 
+    /// What is built in, which nobody changes.
+    pub fn built_in(around: Surroundings) -> Self {
+        Self::with(around, [Informer::new(), Informer::new()], None)
+    }
+
     fn with(
         around: Surroundings,
         maps: [Informer<ConfigMap>; 2],

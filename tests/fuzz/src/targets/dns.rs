@@ -90,11 +90,12 @@ impl Messages {
                 listen: [127, 0, 0, 1].into(),
                 port: 0,
                 cluster_domain: "cluster.local".to_owned(),
-                forwarders: Vec::new(),
-                aliases: Vec::new(),
                 kept: None,
             };
-            let dns = Dns::new(config, &informers).await;
+            let around = knarr_dns::surroundings("cluster.local", Vec::new(), Vec::new());
+            let around = around.expect("a domain");
+            let configuration = knarr_dns::Configuration::built_in(around);
+            let dns = Dns::new(config, &informers, &configuration).await;
             (dns.expect("a server"), server)
         });
         Self {
