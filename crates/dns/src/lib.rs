@@ -130,7 +130,7 @@ pub fn surroundings(
     resolvers: Vec<SocketAddr>,
     own: Vec<IpAddr>,
 ) -> Result<Surroundings, Error> {
-    let name = settings::domain(cluster_domain).map_err(|source| Error::Domain {
+    let name = zone::domain(cluster_domain).map_err(|source| Error::Domain {
         domain: cluster_domain.to_owned(),
         source,
     })?;

@@ -1,5 +1,7 @@
 //! Sockets and messages: what arrives, who answers it, and how the answer is put together.
 
+mod messages;
+
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use hickory_proto::{
@@ -16,13 +18,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
+use self::messages::{limit_of, name_of, refusal, rewritten, undone};
 use crate::{
     cache::Entry,
     fit::{fit, fit_bytes},
     forward::Asked,
     frame::{read_framed, write_framed},
     outside::Known,
-    rewrite::{Rewrite, Undo, rewrite},
+    rewrite::Undo,
     settings::{Settings, Site},
     wire::{EDNS_LIMIT_BYTES, PLAIN_LIMIT_BYTES, Question},
     zone::{Answer, Zone},
@@ -465,51 +468,6 @@ async fn forward(site: &Site, query: &[u8], old: Option<Arc<Entry>>, tcp: bool) 
         Asked::Refused => ResponseCode::Refused,
     };
     refusal(query, code)
-}
-
-/// An answer without records.
-fn refusal(query: &[u8], code: ResponseCode) -> Option<Vec<u8>> {
-    let query = Message::from_vec(query).ok()?;
-    let mut refusal = Message::error_msg(query.metadata.id, query.metadata.op_code, code);
-    refusal.metadata.recursion_desired = query.metadata.recursion_desired;
-    refusal.metadata.recursion_available = true;
-    refusal.add_queries(query.queries);
-    refusal.to_vec().ok()
-}
-
-/// The name that a message asks for.
-fn name_of(bytes: &[u8]) -> Option<Name> {
-    let query = Message::from_vec(bytes).ok()?;
-    match query.queries.as_slice() {
-        [question] => Some(question.name().clone()),
-        _ => None,
-    }
-}
-
-/// What an answer to this may have, in bytes.
-fn limit_of(query: &[u8], tcp: bool) -> u16 {
-    match Question::read(query) {
-        Some(question) => question.limit(tcp),
-        None if tcp => u16::MAX,
-        None => PLAIN_LIMIT_BYTES,
-    }
-}
-
-/// The question to be asked instead, if there is one.
-fn rewritten(rules: &[Rewrite], name: &Name, bytes: &[u8]) -> Option<(Vec<u8>, Undo)> {
-    let (other, undo) = rewrite(rules, name)?;
-    let mut query = Message::from_vec(bytes).ok()?;
-    for question in &mut query.queries {
-        question.set_name(other.clone());
-    }
-    Some((query.to_vec().ok()?, undo))
-}
-
-/// The answer to what was asked, by that to what was asked instead.
-fn undone(undo: &Undo, answer: &[u8], limit: u16) -> Option<Vec<u8>> {
-    let mut answer = Message::from_vec(answer).ok()?;
-    undo.apply(&mut answer);
-    fit(answer, limit)
 }
 
 #[cfg(test)]

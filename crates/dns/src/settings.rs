@@ -16,10 +16,7 @@ use std::{
     sync::Arc,
 };
 
-use hickory_proto::{
-    ProtoError,
-    rr::{Name, RecordType},
-};
+use hickory_proto::rr::{Name, RecordType};
 
 use crate::{
     cache::{Cache, Rules},
@@ -28,7 +25,7 @@ use crate::{
     hosts::{Hosts, Listed, is_below},
     outside::{Outside, Route},
     rewrite::Rewrite,
-    zone::{Answer, Zone},
+    zone::{Answer, Zone, domain},
 };
 
 /// Keys of `coredns-custom` with whole blocks, and with plugins for the block of the root, as k3s and AKS have them.
@@ -77,7 +74,7 @@ struct Cluster {
 impl Settings {
     /// What kubeadm's configuration of CoreDNS says, with old answers while resolvers are away.
     pub fn built_in(around: &Surroundings) -> Self {
-        let reverse = [plugins::name("in-addr.arpa"), plugins::name("ip6.arpa")];
+        let reverse = [domain("in-addr.arpa"), domain("ip6.arpa")];
         let reverse: Vec<Name> = reverse.into_iter().flatten().collect();
         let domain = around.cluster_domain.clone();
         let route = Route {
@@ -223,13 +220,6 @@ impl Site {
             other => other,
         }
     }
-}
-
-/// A domain in lower case, with the dot at its end.
-pub fn domain(text: &str) -> Result<Name, ProtoError> {
-    let mut name = Name::from_ascii(text)?.to_lowercase();
-    name.set_fqdn(true);
-    Ok(name)
 }
 
 /// One of a block's zones, by what stands before the brace: `example.com:53`, `dns://.`.

@@ -63,7 +63,7 @@ impl Zone {
         namespaces: Informer<Namespace>,
     ) -> Result<Self, ProtoError> {
         Ok(Self {
-            origin: crate::settings::domain(domain)?,
+            origin: self::domain(domain)?,
             services,
             slices,
             namespaces,
@@ -481,6 +481,13 @@ fn addresses(kind: RecordType, found: impl IntoIterator<Item = IpAddr>) -> Vec<R
     // Many clients take the first.
     fastrand::shuffle(&mut data);
     data
+}
+
+/// A domain in lower case, with the dot at its end.
+pub fn domain(text: &str) -> Result<Name, ProtoError> {
+    let mut name = Name::from_ascii(text)?.to_lowercase();
+    name.set_fqdn(true);
+    Ok(name)
 }
 
 fn record(name: &Name, data: RData) -> Record {

@@ -16,6 +16,7 @@ use crate::{
     hosts::Hosts,
     outside::{Outside, Route},
     rewrite::Rewrite,
+    zone::domain,
 };
 
 /// Of whom knarr does what they say, or which say how CoreDNS itself is watched.
@@ -407,7 +408,7 @@ pub fn zone(line: &Line, text: &str) -> Result<Name, Error> {
         let zone = reverse_zone(address, length);
         return zone.ok_or_else(|| line.error(format!("{text:?} is no zone of its own")));
     }
-    name(text).ok_or_else(|| line.error(format!("{text:?} is no name")))
+    domain(text).map_err(|_| line.error(format!("{text:?} is no name")))
 }
 
 fn reverse_zone(address: &str, length: &str) -> Option<Name> {
@@ -424,16 +425,9 @@ fn reverse_zone(address: &str, length: &str) -> Option<Name> {
     Some(whole.trim_to(usize::from(length / step) + 2))
 }
 
-/// A name in lower case, with the dot at its end.
-pub fn name(text: &str) -> Option<Name> {
-    let mut name = Name::from_ascii(text).ok()?.to_lowercase();
-    name.set_fqdn(true);
-    Some(name)
-}
-
 fn is_reverse(zone: &Name) -> bool {
-    let arpa = name("arpa");
-    arpa.is_some_and(|arpa| arpa.zone_of(zone))
+    let arpa = domain("arpa");
+    arpa.is_ok_and(|arpa| arpa.zone_of(zone))
 }
 
 fn number(line: &Line, text: &str, range: std::ops::RangeInclusive<u32>) -> Result<u32, Error> {
