@@ -7,14 +7,20 @@ use knarr_api::{
     kind::{Alias, Part},
     schema,
 };
-use knarr_apply::{Applier, Deduced, FieldManager, Schema, Versions};
+use knarr_apply::{
+    Applier, Deduced, FieldManager, Schema, Versions,
+    typed::{self, Duplicates},
+};
 use knarr_meta::{object_meta, status::Status, time, types};
 use serde_json::{Map, Value};
 
 mod resets;
 pub mod scale;
+mod siblings;
 #[cfg(test)]
 mod tests;
+
+pub use siblings::{ROUNDS, Siblings};
 
 /// What becomes of an object's managed fields in a write.
 #[derive(Clone, Copy)]
@@ -31,6 +37,7 @@ pub enum Managed<'a> {
 pub const OWN: Managed<'static> = Managed::Update(Manager {
     name: "kube-apiserver",
     alias: None,
+    siblings: None,
 });
 
 /// Whose write it is.
@@ -40,6 +47,8 @@ pub struct Manager<'a> {
     pub name: &'a str,
     /// The version of the request, where it is not the stored one.
     pub alias: Option<&'a Alias>,
+    /// The other versions of a custom resource. Without, they are taken to be the same but for their names.
+    pub siblings: Option<&'a Siblings>,
 }
 
 /// The manager that a request's parameter names, else the program at its other end.
@@ -59,33 +68,44 @@ pub fn manager_name(parameter: &str, user_agent: &str) -> String {
 }
 
 /// The versions in which a kind is served.
-struct KindVersions<'k>(&'k Kind);
+struct KindVersions<'k> {
+    kind: &'k Kind,
+    siblings: Option<&'k Siblings>,
+}
 
 impl KindVersions<'_> {
-    /// Whether it may be another version of a kind that came at run time. Each of them is a kind of its own; their types are
-    /// taken to be the same but for their names.
+    /// Whether it may be another version of a kind that came at run time. Each of them is a kind of its own.
     fn is_sibling(&self, version: &str) -> bool {
-        !self.0.is_built_in() && types::split_api_version(version).0 == self.0.group
+        !self.kind.is_built_in() && types::split_api_version(version).0 == self.kind.group
     }
 
     fn alias(&self, version: &str) -> Option<&Alias> {
-        let mut aliases = self.0.aliases.iter();
+        let mut aliases = self.kind.aliases.iter();
         aliases.find(|alias| types::api_version(alias.group, alias.version) == version)
     }
 }
 
 impl Versions for KindVersions<'_> {
     fn schema(&self, version: &str) -> Option<&dyn Schema> {
-        if version == self.0.api_version() || self.is_sibling(version) {
-            return Some(match self.0.strategy.apply_schema() {
-                Some(schema) => schema,
-                None => of_table(&self.0.definition),
-            });
+        if version == self.kind.api_version() {
+            return Some(of_kind(self.kind));
+        }
+        if self.is_sibling(version) {
+            // Of a version that is not served the type is taken to be the same.
+            let sibling = self.siblings.and_then(|all| all.find(self.kind, version));
+            return Some(of_kind(sibling.unwrap_or(self.kind)));
         }
         Some(of_table(self.alias(version)?.definition))
     }
 
     fn convert(&self, object: &Value, from: &str, to: &str) -> Result<Value, String> {
+        if let Some(siblings) = self.siblings
+            && let Some(kind) = siblings.find(self.kind, to)
+        {
+            let converted = siblings.convert(object, kind)?;
+            let valid = typed::validate(&converted, of_kind(kind), Duplicates::Allowed);
+            return valid.map(|()| converted).map_err(|why| why.to_string());
+        }
         let object = match self.alias(from) {
             Some(alias) => (alias.encode)(object.clone()),
             None => object.clone(),
@@ -98,6 +118,13 @@ impl Versions for KindVersions<'_> {
             map.insert("apiVersion".to_owned(), Value::from(to));
         }
         Ok(object)
+    }
+}
+
+fn of_kind(kind: &Kind) -> &dyn Schema {
+    match kind.strategy.apply_schema() {
+        Some(schema) => schema,
+        None => of_table(&kind.definition),
     }
 }
 
@@ -129,16 +156,19 @@ fn served<'v>(alias: Option<&Alias>, object: &'v Value) -> Cow<'v, Value> {
 /// Calls `work` with the field manager of a kind's part.
 fn with_fields<T>(
     kind: &Kind,
-    alias: Option<&Alias>,
+    manager: &Manager<'_>,
     part: Part,
     work: impl FnOnce(&FieldManager<'_>) -> T,
 ) -> T {
-    let version = match alias {
+    let version = match manager.alias {
         Some(alias) => Cow::Owned(types::api_version(alias.group, alias.version)),
         None => kind.api_version(),
     };
     work(&FieldManager {
-        versions: &KindVersions(kind),
+        versions: &KindVersions {
+            kind,
+            siblings: manager.siblings,
+        },
         version: &version,
         kind: &kind.kind,
         subresource: subresource(part),
@@ -154,7 +184,7 @@ impl Manager<'_> {
         let live = live.map(|live| schema::written::with_left_out(&kind.definition, live));
         let live = live.as_deref();
         let live = live.or_else(|| Some(schema::written::empty(&kind.definition)));
-        with_fields(kind, self.alias, part, |fields| match self.alias {
+        with_fields(kind, self, part, |fields| match self.alias {
             None => fields.update(live, new, self.name),
             Some(alias) => {
                 let live = live.map(|live| served(self.alias, live));
@@ -180,7 +210,7 @@ impl Manager<'_> {
             manager: self.name,
             force,
         };
-        with_fields(kind, self.alias, part, |fields| {
+        with_fields(kind, self, part, |fields| {
             fields.apply(live.unwrap_or(&nothing), config, by)
         })
     }

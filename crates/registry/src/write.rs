@@ -45,7 +45,7 @@ use serde_json::{Map, Value};
 use crate::{
     Registry,
     cache::entry::{self, Entry},
-    managed::{self, Managed, Manager},
+    managed::{self, Managed, Manager, Siblings},
     object_key, transform,
 };
 
@@ -73,6 +73,8 @@ pub struct Write<'a> {
     /// For the request's audit events.
     pub annotations: &'a Annotations,
     pub managed: Managed<'a>,
+    /// The other versions of a custom resource.
+    pub siblings: Option<&'a Siblings>,
 }
 
 impl Write<'_> {

@@ -208,6 +208,7 @@ impl Wish<'_, '_> {
         let manager = Manager {
             name: &self.options.manager,
             alias,
+            siblings: ask.siblings.as_ref(),
         };
         let converted = alias
             .zip(live)

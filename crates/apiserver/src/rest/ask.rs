@@ -11,7 +11,10 @@ use knarr_meta::{
     object_meta,
     status::Status,
 };
-use knarr_registry::{managed, write::Warnings};
+use knarr_registry::{
+    managed::{self, Siblings},
+    write::Warnings,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -46,6 +49,8 @@ pub struct Ask<'r> {
     pub warnings: &'r Warnings,
     /// What its object has of lists and maps with nothing in them.
     pub emptied: Emptied,
+    /// The other versions of a custom resource.
+    pub siblings: Option<Siblings>,
     pub audit: &'r Audit<'r>,
     /// Asked by a component of this process.
     pub component: bool,

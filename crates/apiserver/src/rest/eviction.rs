@@ -252,6 +252,7 @@ impl Eviction<'_> {
             emptied: None,
             annotations: self.write.annotations,
             managed: managed::OWN,
+            siblings: None,
         };
         let now = time::now_seconds();
         let mut compute = |current: &Value| budget::taken(current, self.name, &now);

@@ -32,6 +32,7 @@ pub fn write_of<'a>(ask: &'a Ask<'a>, dry_run: bool) -> Write<'a> {
         emptied: Some(&ask.emptied),
         annotations: &ask.audit.annotations,
         managed: Managed::Kept,
+        siblings: ask.siblings.as_ref(),
     }
 }
 
@@ -42,6 +43,7 @@ pub fn managed_write_of<'a>(ask: &'a Ask<'a>, options: &'a WriteOptions) -> Writ
         managed: Managed::Update(Manager {
             name: &options.manager,
             alias: ask.served.alias(),
+            siblings: ask.siblings.as_ref(),
         }),
         ..write_of(ask, options.dry_run)
     }

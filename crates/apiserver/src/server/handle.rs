@@ -14,7 +14,7 @@ use knarr_auth::{
     route::{ApiRequest, Decoded},
 };
 use knarr_meta::{clock, field::Emptied, status::Status};
-use knarr_registry::{catalog::Snapshot, write::Warnings};
+use knarr_registry::{catalog::Snapshot, managed::Siblings, write::Warnings};
 use knarr_states::Share;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -309,6 +309,7 @@ impl Chain<'_> {
             served,
             warnings: self.warnings,
             emptied: Emptied::default(),
+            siblings: (!served.kind.is_built_in()).then(|| Siblings::new(self.snapshot.clone())),
             audit: self.audit,
             component,
             shares,

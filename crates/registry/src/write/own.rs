@@ -41,6 +41,7 @@ impl Registry {
             emptied: None,
             annotations: &unheard.annotations,
             managed: managed::OWN,
+            siblings: None,
         }
     }
 }
@@ -80,6 +81,7 @@ impl Registry {
         let manager = Manager {
             name: manager,
             alias: None,
+            siblings: None,
         };
         let mut compute = |current: &Value| {
             let Some(config) = wish(current) else {

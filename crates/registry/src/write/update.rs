@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Registry,
     cache::entry::Entry,
-    managed::{self, Managed, scale},
+    managed::{self, Managed, ROUNDS, scale},
 };
 
 /// Computes the wanted object from the current one (with its resourceVersion). Called once an attempt.
@@ -84,11 +84,7 @@ impl Registry {
     ) -> Result<Updated, Status> {
         for _ in 0..ATTEMPTS {
             let current = self.current(write, name).await?;
-            let mut tree = compute(&current.tree)?;
-            let says_empty = says_empty(write.kind, &tree);
-            if let Managed::Update(manager) = write.managed {
-                track(write, manager, part, Some(&current.tree), &mut tree);
-            }
+            let (tree, says_empty) = self.computed(write, part, &current, compute).await?;
             let attempt = Attempt {
                 write,
                 name,
@@ -110,6 +106,35 @@ impl Registry {
             }
         }
         Err(Status::modified(write.group_resource(), name))
+    }
+
+    /// What a write makes of the current object, with its managers, and whether something empty was in it. It is computed anew for as
+    /// long as it lacks conversions to versions in which managers own fields.
+    async fn computed(
+        &self,
+        write: &Write<'_>,
+        part: Part,
+        current: &Current,
+        compute: &mut Compute<'_>,
+    ) -> Result<(Value, bool), Status> {
+        let mut compute = || {
+            let mut tree = compute(&current.tree)?;
+            let says_empty = says_empty(write.kind, &tree);
+            if let Managed::Update(manager) = write.managed {
+                track(write, manager, part, Some(&current.tree), &mut tree);
+            }
+            Ok((tree, says_empty))
+        };
+        let mut computed = compute();
+        if let Some(siblings) = write.siblings {
+            for _ in 0..ROUNDS {
+                if !self.convert_missing(write.kind, siblings).await {
+                    break;
+                }
+                computed = compute();
+            }
+        }
+        computed
     }
 
     /// PUT of the whole object; creates it where the kind allows that and the user may.

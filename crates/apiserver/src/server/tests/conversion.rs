@@ -18,14 +18,22 @@ fn convert(review: &Value) -> Value {
             let mut object = object.clone();
             let spec = object["spec"].take();
             let text = |field: &str| spec[field].as_str().unwrap_or_default().to_owned();
-            object["spec"] = match wanted.as_str() {
+            let mut converted = json!({});
+            let mut set = |field: &str, value: &str| {
+                if !matches!(value, "" | ":") {
+                    converted[field] = json!(value);
+                }
+            };
+            match wanted.as_str() {
                 Some("example.com/v2") => {
                     let both = text("hostPort");
                     let (host, port) = both.split_once(':').unwrap_or((&both, ""));
-                    json!({"host": host, "port": port})
+                    set("host", host);
+                    set("port", port);
                 }
-                _ => json!({"hostPort": format!("{}:{}", text("host"), text("port"))}),
-            };
+                _ => set("hostPort", &format!("{}:{}", text("host"), text("port"))),
+            }
+            object["spec"] = converted;
             object["apiVersion"] = wanted.clone();
             object
         })
@@ -306,4 +314,167 @@ async fn a_conversion_that_fails_is_told_and_costs_only_who_needs_it() {
     assert!(watch.next().await.is_none(), "the watch ends");
     let refused = port("v2", "refused-too", &json!({"host": "a"}));
     assert_eq!(cluster.call(Method::POST, V2, refused).await.code, 201);
+}
+
+impl Cluster {
+    async fn apply_port(&self, manager: &str, force: bool, port: &Value) -> Reply {
+        let version = port["apiVersion"].as_str().unwrap_or_default();
+        let name = port["metadata"]["name"].as_str().unwrap_or_default();
+        let uri = format!(
+            "/apis/{version}/namespaces/default/ports/{name}?fieldManager={manager}&force={force}"
+        );
+        let config = port.clone();
+        self.typed(Method::PATCH, &uri, "application/apply-patch+yaml", config)
+            .await
+    }
+}
+
+/// `manager version fields`, each.
+fn managers(object: &Value) -> Vec<String> {
+    let entries = object["metadata"]["managedFields"].as_array();
+    let shown = entries.into_iter().flatten().map(|entry| {
+        let text = |name: &str| entry[name].as_str().unwrap_or_default();
+        format!(
+            "{} {} {}",
+            text("manager"),
+            text("apiVersion"),
+            entry["fieldsV1"]
+        )
+    });
+    let mut shown: Vec<String> = shown.collect();
+    shown.sort();
+    shown
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_owns_a_field_of_one_version_owns_what_it_becomes_in_another() {
+    let cluster = Cluster::new().await;
+    let server = Hook::start(&[], |_, review| Reaction::Answer(convert(review))).await;
+    cluster
+        .create(DEFINITIONS, definition(&server.config("/"), "v1"))
+        .await;
+    cluster.with_ports("v1").await;
+    let old = port("v1", "one", &json!({"hostPort": "a:1"}));
+    let made = cluster.apply_port("old", false, &old).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    assert_eq!(server.calls(), 0, "one version alone needs no webhook");
+
+    let new = port("v2", "one", &json!({"host": "b"}));
+    let conflict = cluster.apply_port("new", false, &new).await;
+    assert_eq!(
+        (conflict.code, message(&conflict)),
+        (
+            409,
+            "Apply failed with 1 conflict: conflict with \"old\": .spec.hostPort"
+        )
+    );
+    let same = port("v2", "one", &json!({"host": "a"}));
+    let shared = cluster.apply_port("new", false, &same).await;
+    assert_eq!(shared.code, 200, "{}", shared.body);
+    assert_eq!(
+        managers(&shared.body),
+        [
+            r#"new example.com/v2 {"f:spec":{"f:host":{}}}"#,
+            r#"old example.com/v1 {"f:spec":{"f:hostPort":{}}}"#,
+        ]
+    );
+    let forced = cluster.apply_port("new", true, &new).await;
+    assert_eq!(
+        forced.body["spec"],
+        json!({"host": "b", "port": "1"}),
+        "{}",
+        forced.body
+    );
+    assert_eq!(
+        managers(&forced.body),
+        [r#"new example.com/v2 {"f:spec":{"f:host":{}}}"#]
+    );
+
+    // What is no apply takes as well.
+    let patched = cluster
+        .merge(
+            &format!("{V1}/one?fieldManager=edit"),
+            json!({"spec": {"hostPort": "c:1"}}),
+        )
+        .await;
+    assert_eq!(
+        managers(&patched.body),
+        [r#"edit example.com/v1 {"f:spec":{"f:hostPort":{}}}"#]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_applier_that_changes_its_version_removes_what_it_does_not_want_any_more() {
+    let cluster = Cluster::new().await;
+    let server = Hook::start(&[], |_, review| Reaction::Answer(convert(review))).await;
+    cluster
+        .create(DEFINITIONS, definition(&server.config("/"), "v2"))
+        .await;
+    cluster.with_ports("v2").await;
+    let both = port("v2", "one", &json!({"host": "a", "port": "1"}));
+    let made = cluster.apply_port("it", false, &both).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    let less = port("v1", "one", &json!({"hostPort": "a:1"}));
+    let less = cluster.apply_port("it", false, &less).await;
+    assert_eq!(less.body["spec"], json!({"hostPort": "a:1"}));
+    assert_eq!(
+        managers(&less.body),
+        [r#"it example.com/v1 {"f:spec":{"f:hostPort":{}}}"#]
+    );
+    let none = port("v2", "one", &json!({}));
+    let none = cluster.apply_port("it", false, &none).await;
+    assert_eq!(
+        (none.code, &none.body["spec"]),
+        (200, &json!({})),
+        "{}",
+        none.body
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn owners_stay_while_nobody_converts() {
+    let cluster = Cluster::new().await;
+    let away = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let server = {
+        let away = away.clone();
+        Hook::start(&[], move |_, review| {
+            let mut answer = convert(review);
+            let wanted = &review["request"]["desiredAPIVersion"];
+            if away.load(std::sync::atomic::Ordering::Relaxed) && wanted == "example.com/v2" {
+                answer["response"]["result"] = json!({"status": "Failure", "message": "not now"});
+            }
+            Reaction::Answer(answer)
+        })
+        .await
+    };
+    cluster
+        .create(DEFINITIONS, definition(&server.config("/"), "v1"))
+        .await;
+    cluster.with_ports("v1").await;
+    let new = port("v2", "one", &json!({"host": "a", "port": "1"}));
+    let made = cluster.apply_port("new", false, &new).await;
+    assert_eq!(made.code, 201, "{}", made.body);
+    away.store(true, std::sync::atomic::Ordering::Relaxed);
+
+    let patched = cluster
+        .merge(
+            &format!("{V1}/one?fieldManager=edit"),
+            json!({"spec": {"hostPort": "b:1"}}),
+        )
+        .await;
+    assert_eq!(
+        (patched.code, managers(&patched.body)),
+        (200, managers(&made.body)),
+        "{}",
+        patched.body
+    );
+    let old = port("v1", "one", &json!({"hostPort": "c:1"}));
+    let refused = cluster.apply_port("old", true, &old).await;
+    assert_eq!(
+        (refused.code, message(&refused)),
+        (
+            500,
+            "failed to convert old object: conversion webhook for example.com/v1, Kind=Port failed: not now"
+        )
+    );
 }
