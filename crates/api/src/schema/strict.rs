@@ -27,6 +27,15 @@ use mismatch::Wanted;
 
 pub use document::in_document_order;
 
+/// A time as it is on the wire, in whole seconds of UTC: upstream's `metav1.Time`.
+///
+/// # Errors
+/// What Go says of a text that is none.
+pub fn time(text: &str) -> Result<String, String> {
+    let normal = scalar::seconds(text)?;
+    Ok(normal.unwrap_or_else(|| text.to_owned()))
+}
+
 /// Where a tree comes from, which says what upstream decodes it with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {

@@ -1,5 +1,6 @@
 //! Options of the streaming subresources: from the API's query to the kubelet's.
 
+use knarr_api::schema::strict;
 use knarr_auth::query::Query;
 use knarr_meta::{
     GroupKind,
@@ -84,12 +85,13 @@ pub fn with_query(path: &str, pairs: Vec<(&str, String)>) -> String {
 /// PodLogOptions, of upstream's validation.
 ///
 /// # Errors
-/// 422 in the name of the pod, 400 for numbers that are none.
+/// 422 in the name of the pod, 400 for numbers and times that are none.
 pub fn validate_log(query: &Query<'_>, pod: &str) -> Result<(), Status> {
     let mut errors = Vec::new();
     let path = |field: &'static str| Path::new(field);
     let (tail, limit) = (query.integer("tailLines")?, query.integer("limitBytes")?);
     let since = query.integer("sinceSeconds")?;
+    let since_time = since_time(query)?;
     if let Some(tail) = tail.filter(|tail| *tail < 0) {
         let why = "must be greater than or equal to 0";
         errors.push(Error::invalid(&path("tailLines"), tail, why));
@@ -104,7 +106,7 @@ pub fn validate_log(query: &Query<'_>, pod: &str) -> Result<(), Status> {
         }
     };
     above_zero("limitBytes", limit);
-    if since.is_some() && !query.get("sinceTime").is_empty() {
+    if since.is_some() && since_time.is_some() {
         let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
         // As a path of no field is shown.
         errors.push(Error::forbidden(&path("[]"), why));
@@ -125,6 +127,13 @@ pub fn validate_log(query: &Query<'_>, pod: &str) -> Result<(), Status> {
     }
 }
 
+fn since_time(query: &Query<'_>) -> Result<Option<String>, Status> {
+    match query.get("sinceTime") {
+        "" | "null" => Ok(None),
+        text => strict::time(text).map(Some).map_err(Status::bad_request),
+    }
+}
+
 /// PodLogOptions that were found valid, as the kubelet reads them.
 pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Status> {
     let mut pairs = Vec::new();
@@ -138,10 +147,7 @@ pub fn log_query(query: &Query<'_>) -> Result<Vec<(&'static str, String)>, Statu
             pairs.push((name, value.to_string()));
         }
     }
-    let since = query.get("sinceTime");
-    if !since.is_empty() {
-        pairs.push(("sinceTime", since.to_owned()));
-    }
+    pairs.extend(since_time(query)?.map(|time| ("sinceTime", time)));
     Ok(pairs)
 }
 
@@ -294,6 +300,10 @@ mod tests {
                 "[limitBytes: Invalid value: 0: must be greater than 0, sinceSeconds: Invalid value: 0: must be greater than 0]"
             )
         );
+        assert_eq!(refused("sinceTime=2026-01-01T00:00:00Z"), Ok(()));
+        let unfit =
+            "parsing time \"zz\" as \"2006-01-02T15:04:05Z07:00\": cannot parse \"zz\" as \"2006\"";
+        assert_eq!(refused("sinceTime=zz"), Err((400, unfit.to_owned())));
         assert_eq!(
             refused("stream=Stdout"),
             invalid("stream: Forbidden: may not be specified")
