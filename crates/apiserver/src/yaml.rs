@@ -8,7 +8,9 @@ use knarr_api::schema;
 use knarr_meta::patch::MAX_DEPTH;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
-use serde_saphyr::{DuplicateKeyPolicy, budget, options, ser_options};
+use serde_saphyr::{
+    DefaultMessageFormatter, DuplicateKeyPolicy, MessageFormatter, budget, options, ser_options,
+};
 
 use self::keys::Keys;
 
@@ -25,7 +27,16 @@ const SLACK: usize = 10_000;
 
 /// Parses a document; those that follow it are not looked at. What it may use grows with its length and no faster.
 pub fn parse(text: &[u8]) -> Result<Value, String> {
-    read(text, DuplicateKeyPolicy::LastWins).map_err(|error: serde_saphyr::Error| error.to_string())
+    read(text, DuplicateKeyPolicy::LastWins).map_err(|error| problem(&error))
+}
+
+/// What is wrong with a document, as upstream's parser tells it: a line counts from the second on.
+fn problem(error: &serde_saphyr::Error) -> String {
+    let what = DefaultMessageFormatter.format_message(error.without_snippet());
+    match error.location().map(|location| location.line()) {
+        Some(line) if line > 1 => format!("line {line}: {what}"),
+        _ => what.into_owned(),
+    }
 }
 
 /// Reads a document as [`parse`], and where `look` asks for it, what upstream says of a key that it has twice in one mapping.
@@ -246,6 +257,19 @@ mod tests {
         assert_eq!(twice, Ok((json!({"a": 2}), Some(told.to_owned()))));
         let unasked = document(br#"{"a":1,"a":2}"#, false);
         assert_eq!(unasked, Ok((json!({"a": 2}), None)));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_line() {
+        let nested = "mapping values are not allowed in this context";
+        for (text, wanted) in [
+            ("a: b: c", nested.to_owned()),
+            ("a: 1\nb: c: d\n", format!("line 2: {nested}")),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Err(wanted), "{text}");
+        }
+        let open = parse(b"a: 1\nb: [\n").unwrap_err();
+        assert!(!open.contains('\n') && open.starts_with("line "), "{open}");
     }
 
     #[test]

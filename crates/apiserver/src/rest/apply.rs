@@ -78,7 +78,7 @@ pub fn configuration(
     };
     if let Some(found) = found {
         return Err(undecodable(&format!(
-            "json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
+            "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal {found} into Go value of type map[string]interface {{}}"
         )));
     }
     ask.audit.request_patch(|| Some(tree.clone()));
