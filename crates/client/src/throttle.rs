@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::RETRY_AFTER;
@@ -18,7 +19,7 @@ use kube::client::Body;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, Service, ServiceExt, service_fn};
 
 use crate::requests::Requests;
 
@@ -36,6 +37,22 @@ const WINDOW_MAX: f64 = 128.0;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(70);
 /// A few, so that one request that is answered late holds up no others.
 const WINDOW_MIN: f64 = 4.0;
+
+/// A client of the server that `config` names, over a connection of its own.
+///
+/// # Errors
+/// Where the configuration cannot be used.
+pub fn client(mut config: kube::Config) -> kube::Result<kube::Client> {
+    // Kube's own retries wait as long as they see fit, whatever the server asks for.
+    config.default_retry = false;
+    let namespace = config.default_namespace.clone();
+    let connection = kube::Client::try_from(config)?;
+    let send = service_fn(move |request| {
+        let connection = connection.clone();
+        async move { connection.send(request).await }
+    });
+    Ok(Throttle::new(send).client(&namespace))
+}
 
 /// How many requests may be on their way.
 #[derive(Debug)]
@@ -74,6 +91,20 @@ impl<S> Throttle<S> {
     #[must_use]
     pub fn requests(&self) -> Arc<Requests> {
         self.requests.clone()
+    }
+
+    /// A client that sends its requests this way; `namespace` is where those go that name none.
+    ///
+    /// The parts of the program make their clients here and by [`client`] only, so that there is none that does not wait.
+    pub fn client<B>(self, namespace: &str) -> kube::Client
+    where
+        S: Service<Request<Body>, Response = Response<B>> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: http_body::Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        kube::Client::new(self, namespace)
     }
 
     /// Waits for a place in the window.

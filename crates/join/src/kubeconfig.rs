@@ -137,7 +137,7 @@ impl KubeconfigClients {
 }
 
 fn client(own: AsOwner) -> kube::Client {
-    kube::Client::new(Throttle::new(own), NAMESPACE)
+    Throttle::new(own).client(NAMESPACE)
 }
 
 impl Clients for KubeconfigClients {
@@ -148,7 +148,7 @@ impl Clients for KubeconfigClients {
                 let mut accounts = self.accounts.lock();
                 let make = || AsAccount::new(self.nobody.clone(), issuer.clone(), account);
                 let account = accounts.entry(account.to_owned()).or_insert_with(make);
-                kube::Client::new(Throttle::new(account.clone()), NAMESPACE)
+                Throttle::new(account.clone()).client(NAMESPACE)
             }
             _ => self.client(),
         }
@@ -160,7 +160,7 @@ impl Clients for KubeconfigClients {
         }
         let service = Throttle::new(self.own.clone());
         let requests = service.requests();
-        (kube::Client::new(service, NAMESPACE), Some(requests))
+        (service.client(NAMESPACE), Some(requests))
     }
 }
 

@@ -10,7 +10,7 @@ use knarr_auth::{bootstrap_token::BootstrapToken, node_accounts};
 use knarr_client::{Clients, requests::Requests, throttle::Throttle};
 use kube::client::Body;
 use tower::{
-    BoxError, Layer, ServiceExt,
+    BoxError, Layer, service_fn,
     util::{MapRequest, MapRequestLayer},
 };
 
@@ -59,7 +59,7 @@ impl Clients for RemoteClients {
             return self.node();
         }
         match self.accounts.get(name) {
-            Some(account) => kube::Client::new(Throttle::new(account.clone()), NAMESPACE),
+            Some(account) => Throttle::new(account.clone()).client(NAMESPACE),
             None => refusing(name),
         }
     }
@@ -70,7 +70,7 @@ impl Clients for RemoteClients {
         }
         let service = named(self.node.clone());
         let requests = service.requests();
-        (kube::Client::new(service, NAMESPACE), Some(requests))
+        (service.client(NAMESPACE), Some(requests))
     }
 }
 
@@ -81,7 +81,7 @@ pub(crate) const NAMESPACE: &str = "default";
 const NODES_PROGRAM: HeaderValue = HeaderValue::from_static("kubelet");
 
 fn client(transport: Transport) -> kube::Client {
-    kube::Client::new(named(transport), NAMESPACE)
+    named(transport).client(NAMESPACE)
 }
 
 fn named(
@@ -111,24 +111,25 @@ pub(crate) fn bootstrap_client(
         request.headers_mut().insert(AUTHORIZATION, header.clone());
         request
     });
-    let service = named.layer(transport);
-    Ok(kube::Client::new(Throttle::new(service), NAMESPACE))
+    Ok(Throttle::new(named.layer(transport)).client(NAMESPACE))
 }
 
 fn refusing(name: &str) -> kube::Client {
     let name: Arc<str> = name.into();
-    let refuse = tower::service_fn(move |_: Request<Body>| {
+    let refuse = service_fn(move |_: Request<Body>| {
         let text = format!("a node has no credentials of {name}");
         async move {
             let refused = io::Error::new(io::ErrorKind::PermissionDenied, text);
             Err::<Response<Body>, BoxError>(refused.into())
         }
     });
-    kube::Client::new(refuse.boxed_clone(), NAMESPACE)
+    Throttle::new(refuse).client(NAMESPACE)
 }
 
 #[cfg(test)]
 mod tests {
+    use tower::ServiceExt;
+
     use super::*;
 
     #[tokio::test]

@@ -3,22 +3,24 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use knarr_client::throttle;
 use kube::{
-    Config,
+    Client, Config,
     config::{KubeConfigOptions, Kubeconfig},
 };
 
-/// Reads a kubeconfig. Its API server is reached as the cluster's own parts reach it: proxies that the environment names are for
+/// A client by what a kubeconfig says. Its API server is reached as the cluster's own parts reach it: proxies that the environment names are for
 /// registries and other places on the Internet.
 ///
 /// # Errors
 /// When there is none, it is no kubeconfig, or it names a proxy.
-pub async fn by_kubeconfig(path: &Path) -> Result<Config> {
+pub async fn by_kubeconfig(path: &Path) -> Result<Client> {
     let kubeconfig =
         Kubeconfig::read_from(path).with_context(|| format!("cannot read {}", path.display()))?;
-    direct(kubeconfig)
+    let config = direct(kubeconfig)
         .await
-        .with_context(|| format!("{} is not usable", path.display()))
+        .with_context(|| format!("{} is not usable", path.display()))?;
+    throttle::client(config).context("cannot make a client")
 }
 
 async fn direct(kubeconfig: Kubeconfig) -> Result<Config> {

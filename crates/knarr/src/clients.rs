@@ -33,6 +33,6 @@ impl Clients for LocalClients {
         };
         let service = Throttle::new(self.service.with_user(user));
         let requests = service.requests();
-        (kube::Client::new(service, "default"), Some(requests))
+        (service.client("default"), Some(requests))
     }
 }

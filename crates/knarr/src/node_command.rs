@@ -40,10 +40,7 @@ async fn client(data_dir: &Path, kubeconfig: Option<&PathBuf>) -> Result<kube::C
         data_dir: data_dir.to_owned(),
         kubeconfig: kubeconfig.cloned(),
     };
-    let mut config = token::config(&access).await?;
-    // A budget that does not allow an eviction is an answer: whoever asks says so, and has a deadline.
-    config.default_retry = false;
-    kube::Client::try_from(config).context("cannot make a client")
+    token::client(&access).await
 }
 
 /// What is done to the other nodes of this machine.

@@ -100,7 +100,7 @@ pub async fn client(note: &Note) -> Result<Client> {
             note.api
         );
     };
-    Client::try_from(access::by_kubeconfig(path).await?).context("cannot make a client")
+    access::by_kubeconfig(path).await
 }
 
 fn is_ready(node: &Node) -> bool {

@@ -17,12 +17,13 @@ use knarr_auth::{
 use knarr_client::errors;
 use knarr_join::{ClusterInfo, JoinToken};
 use kube::{
-    Api, Client, Config,
+    Api, Client,
     api::{DeleteParams, ListParams, ObjectMeta, PostParams},
 };
 use tokio::time::timeout;
 
 use crate::{
+    access,
     cli::{AdminAccess, CreateToken, DeleteTokens, TokenAction, TokenCommand},
     status::running,
 };
@@ -48,12 +49,7 @@ pub fn run(flags: &TokenCommand) -> Result<()> {
 
 /// A client of the cluster, as its administrator.
 pub async fn client(access: &AdminAccess) -> Result<Client> {
-    Client::try_from(config(access).await?).context("cannot make a client")
-}
-
-/// How the cluster is reached as its administrator.
-pub async fn config(access: &AdminAccess) -> Result<Config> {
-    crate::access::by_kubeconfig(&kubeconfig(access)?).await
+    access::by_kubeconfig(&kubeconfig(access)?).await
 }
 
 /// Where the administrator's kubeconfig is.

@@ -13,6 +13,7 @@ use std::{
 
 use http_body_util::{BodyExt, Limited};
 use k8s_openapi::api::core::v1::{Container, Node, Pod};
+use knarr_client::throttle;
 use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::time::timeout;
@@ -385,7 +386,7 @@ fn client(settings: &Settings) -> Result<kube::Client, String> {
         config.root_cert = Some(extenders::certificates(&tls.authorities)?);
     }
     config.auth_info = extenders::identity(tls)?;
-    kube::Client::try_from(config).map_err(|error| error.to_string())
+    throttle::client(config).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

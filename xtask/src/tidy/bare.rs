@@ -1,6 +1,7 @@
 //! Calls that a crate of ours stands before.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     path::{Path, PathBuf},
 };
@@ -30,6 +31,21 @@ const BARE: &[Bare] = &[
         within: &["crates/kubelet", "crates/scheduler"],
         exempt: &[],
         instead: "deletes whatever has the name by then: set the uid as precondition",
+    },
+    Bare {
+        calls: &[
+            "kube::Client::new(",
+            "kube::Client::try_from(",
+            "kube::Client::try_default(",
+            "ClientBuilder::",
+        ],
+        within: &["crates"],
+        exempt: &[
+            "crates/client/src/fake.rs",
+            "crates/client/src/throttle.rs",
+            "crates/testkit",
+        ],
+        instead: "makes a client that does not wait when it is told to: use knarr_client::throttle",
     },
     // These run on paused time in tests.
     Bare {
@@ -65,12 +81,14 @@ pub fn calls(sources: &[Source]) -> Vec<String> {
             .split("\n#[cfg(test)]\nmod ")
             .next()
             .unwrap_or_default();
+        let imported = kubes(program);
         let below = |folders: &[&str]| folders.iter().any(|folder| path.starts_with(folder));
         for bare in BARE {
             if !below(bare.within) || below(bare.exempt) {
                 continue;
             }
             for (number, line) in program.lines().enumerate() {
+                let line = qualified(line, &imported);
                 if bare.calls.iter().any(|call| line.contains(call)) {
                     problems.push(format!(
                         "{}:{} {}",
@@ -83,6 +101,27 @@ pub fn calls(sources: &[Source]) -> Vec<String> {
         }
     }
     problems
+}
+
+/// Names that a file imports of kube.
+fn kubes(program: &str) -> BTreeSet<&str> {
+    let imports = program.split("use kube::").skip(1);
+    let imports = imports.filter_map(|rest| rest.split(';').next());
+    let words = imports.flat_map(|names| names.split(|c: char| !c.is_alphanumeric()));
+    words.filter(|word| !word.is_empty()).collect()
+}
+
+/// A line in which kube's client has its full name.
+fn qualified<'a>(line: &'a str, imported: &BTreeSet<&str>) -> Cow<'a, str> {
+    let begin = line
+        .find("Client::")
+        .filter(|_| imported.contains("Client"));
+    match begin.map(|begin| line.split_at(begin)) {
+        Some((before, rest)) if !before.ends_with(|c: char| c == ':' || c.is_alphanumeric()) => {
+            Cow::Owned(format!("{before}kube::{rest}"))
+        }
+        _ => Cow::Borrowed(line),
+    }
 }
 
 /// Modules of a file that only tests have, as paths without an extension.

@@ -255,3 +255,38 @@ fn deletes_name_what_they_delete() {
     let by_uid = "DeleteParams { preconditions, ..DeleteParams::default() }";
     assert_eq!(found("crates/kubelet/src/a.rs", by_uid), 0);
 }
+
+#[test]
+fn clients_wait_when_they_are_told_to() {
+    for (text, wanted) in [
+        ("let client = kube::Client::new(service, \"default\");", 1),
+        (
+            "use kube::{Api, Client};\nlet client = Client::try_from(config)?;",
+            1,
+        ),
+        (
+            "use kube::Client;\nlet client = Client::new(service, \"default\");",
+            1,
+        ),
+        (
+            "let builder = kube::client::ClientBuilder::try_from(config)?;",
+            1,
+        ),
+        (
+            "use kube::{Api, Client};\nlet client = http::Client::new(tls);",
+            0,
+        ),
+        (
+            "use kube::{Api, Client};\nlet client = RegistrationClient::new(dial);",
+            0,
+        ),
+        (
+            "use kube::Api;\nuse super::Client;\nlet client = Client::new(tls);",
+            0,
+        ),
+        ("let client = throttle::client(config)?;", 0),
+    ] {
+        let found = bare::calls(&[source("crates/knarr/src/a.rs", text)]);
+        assert_eq!(found.len(), wanted, "{text}: {found:?}");
+    }
+}

@@ -1,7 +1,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures::future::join_all;
-use tower::service_fn;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
 
 use super::*;
 
@@ -142,4 +143,40 @@ async fn a_call_that_is_never_answered_ends() {
         "no answer to POST /api/v1/pods within 70s"
     );
     assert_eq!(client.window.lock().under_way, 0);
+}
+
+/// Over HTTP, as the commands and the scheduler's extenders are reached.
+#[tokio::test]
+async fn clients_by_a_configuration_wait_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let server = tokio::spawn(async move {
+        let mut asked = Vec::new();
+        for answer in [
+            "429 x\r\nretry-after: 1\r\n",
+            "503 x\r\nretry-after: 1\r\n",
+            "200 x\r\n",
+        ] {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            asked.push(Instant::now());
+            let mut head = [0; 4096];
+            assert!(stream.read(&mut head).await.expect("a request") > 0);
+            let text =
+                format!("HTTP/1.1 {answer}connection: close\r\ncontent-length: 2\r\n\r\n{{}}");
+            stream.write_all(text.as_bytes()).await.expect("an answer");
+        }
+        asked
+    });
+    let config = kube::Config::new(url.parse().expect("a URL"));
+    let client = client(config).expect("a client");
+    let request = Request::get("/version")
+        .body(Vec::new())
+        .expect("a request");
+    let answer = client.request_text(request).await.expect("an answer");
+    assert_eq!(answer, "{}");
+    let asked = server.await.expect("three requests");
+    for pair in asked.windows(2) {
+        let waited = pair[1] - pair[0];
+        assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    }
 }

@@ -148,7 +148,12 @@ enum Asked {
 
 async fn ask_eviction(client: &Client, pod: &Evicted) -> Result<Asked> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    match answer(pods.evict(&pod.name, &EvictParams::default())).await? {
+    // The client waits as the server says, and the other pods no longer than this for it.
+    let Ok(asked) = answer(pods.evict(&pod.name, &EvictParams::default())).await else {
+        let why = format!("no answer within {}s", ANSWER_TIMEOUT.as_secs());
+        return Ok(Asked::NotYet(why));
+    };
+    match asked {
         Ok(_) => Ok(Asked::Granted),
         Err(error) if errors::is_not_found(&error) => Ok(Asked::Granted),
         Err(kube::Error::Api(status)) if matches!(status.code, 429 | 500..) => {

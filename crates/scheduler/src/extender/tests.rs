@@ -45,8 +45,13 @@ async fn server(
             let (path, body) = request(&mut stream).await;
             let (status, body) = answer(&path, &body);
             let length = body.len();
+            let wait = if status == 429 {
+                "retry-after: 1\r\n"
+            } else {
+                ""
+            };
             let text = format!(
-                "HTTP/1.1 {status} x\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+                "HTTP/1.1 {status} x\r\n{wait}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
             );
             stream.write_all(text.as_bytes()).await.expect("an answer");
         }
@@ -242,4 +247,20 @@ async fn an_extender_binds() {
     let bound = extenders.bind(&pod("p"), "a").await.expect("it binds");
     assert_eq!(bound.expect_err("an error").to_string(), "the node is gone");
     assert!(Extenders::default().bind(&pod("p"), "a").await.is_none());
+}
+
+#[tokio::test]
+async fn one_that_asks_to_wait_is_asked_again() {
+    let asked = std::sync::atomic::AtomicUsize::new(0);
+    let (url, _task) =
+        server(
+            move |_, _| match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
+                0 => (429, String::new()),
+                _ => (200, json!({"NodeNames": ["a"]}).to_string()),
+            },
+        )
+        .await;
+    let extenders = Extenders::new(vec![settings(&url)]);
+    let filtered = extenders.filter(&pod("p"), nodes(&["a"])).await;
+    assert_eq!(names(&filtered.expect("an answer").nodes), ["a"]);
 }
