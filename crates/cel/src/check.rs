@@ -266,7 +266,7 @@ impl<'e> Checker<'e> {
         let target = call.target.as_ref().filter(|_| namespace.is_none());
         let receiver = target.map(|target| self.check(target));
         let in_format = usize::from(call.func_name == "format");
-        self.formats += in_format;
+        self.formats = self.formats.saturating_add(in_format);
         let is_literal_format = Self::is_literal_format(call);
         let keeps_for_it = is_literal_format && self.types.is_none();
         if keeps_for_it {
@@ -277,7 +277,7 @@ impl<'e> Checker<'e> {
             .iter()
             .map(|argument| self.check(argument))
             .collect();
-        self.formats -= in_format;
+        self.formats = self.formats.saturating_sub(in_format);
         if is_literal_format {
             self.check_format(id, call);
         }
@@ -395,7 +395,7 @@ impl<'e> Checker<'e> {
         self.expect_bool(one.loop_cond.id, &condition);
         let step = self.check(&one.loop_step);
         self.same(one.loop_step.id, &accumulator, &step);
-        self.scopes.truncate(before + 1);
+        self.scopes.truncate(before.saturating_add(1));
         let result = self.check(&one.result);
         self.scopes.truncate(before);
         result

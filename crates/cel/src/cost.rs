@@ -124,17 +124,17 @@ impl Cost {
 
     /// Pays for bytes that are compared or found in one go.
     pub(crate) fn compare(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.steps(bytes as u64 / COMPARED_BYTES + 1)
+        self.steps((bytes as u64 / COMPARED_BYTES).saturating_add(1))
     }
 
     /// Pays for bytes that are looked at one by one.
     pub(crate) fn scan(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.steps(bytes as u64 / SCANNED_BYTES + 1)
+        self.steps((bytes as u64 / SCANNED_BYTES).saturating_add(1))
     }
 
     /// Pays for bytes that are made.
     pub(crate) fn make(&mut self, bytes: usize) -> Result<(), Exceeded> {
-        self.steps(bytes as u64 + 1)
+        self.steps((bytes as u64).saturating_add(1))
     }
 
     /// Pays for elements or entries that are made.

@@ -32,11 +32,9 @@ const MAX_MESSAGE_BYTES: usize = 4 << 10;
 impl Error {
     pub fn failed(message: impl Into<String>) -> Error {
         let mut message = message.into();
-        let mut end = message.len().min(MAX_MESSAGE_BYTES);
-        while !message.is_char_boundary(end) {
-            end -= 1;
-        }
-        message.truncate(end);
+        let mut ends = (0..=message.len().min(MAX_MESSAGE_BYTES)).rev();
+        let end = ends.find(|at| message.is_char_boundary(*at));
+        message.truncate(end.unwrap_or_default());
         Error::Failed(message)
     }
 

@@ -328,7 +328,7 @@ impl<'a, 'c> Evaluator<'a, 'c> {
             }
             _ => None,
         });
-        let mut values = Vec::with_capacity(call.args.len() + 1);
+        let mut values = Vec::with_capacity(call.args.len().saturating_add(1));
         if let (Some(target), None) = (&call.target, &namespace) {
             values.push(self.eval(target)?);
         }
@@ -367,7 +367,7 @@ impl<'a, 'c> Evaluator<'a, 'c> {
         let base = self.scopes.len();
         self.scopes.push((&one.accu_var, initial));
         let looped = self.iterate(one, range, base);
-        self.scopes.truncate(base + 1);
+        self.scopes.truncate(base.saturating_add(1));
         let result = looped.and_then(|()| self.eval(&one.result));
         self.scopes.truncate(base);
         result
@@ -386,7 +386,7 @@ impl<'a, 'c> Evaluator<'a, 'c> {
                 (None, true) => (value, None),
                 (None, false) => (key, None),
             };
-            self.scopes.truncate(base + 1);
+            self.scopes.truncate(base.saturating_add(1));
             self.scopes.push((&one.iter_var, Ok(first)));
             if let (Some(name), Some(second)) = (&one.iter_var2, second) {
                 self.scopes.push((name, Ok(second)));

@@ -59,6 +59,7 @@ fn parse() -> HashMap<&'static str, Vec<Overload>> {
 }
 
 /// At commas outside of angle brackets.
+#[expect(clippy::arithmetic_side_effects, reason = "the table is ours")]
 fn split(list: &'static str) -> Vec<&'static str> {
     let (mut depth, mut from, mut parts) = (0, 0, Vec::new());
     for (at, c) in list.char_indices() {

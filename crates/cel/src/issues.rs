@@ -43,12 +43,11 @@ pub fn of_checker(source: &str, positions: &SourceInfo, issues: &[Issue]) -> Str
     let lines = issues.iter().map(|issue| {
         let (start, _) = positions.offset_for(issue.id).unwrap_or_default();
         let before: String = source.chars().take(start as usize).collect();
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |text| text.chars().count())
-            + 1;
+        // Both count from one.
+        let line = before.split('\n').count();
+        let last = before.rsplit('\n').next();
+        let column = last.map_or(0, |text| text.chars().count());
+        let column = column.saturating_add(1);
         line_of(source, line, column, &issue.message)
     });
     lines.collect::<Vec<_>>().join("\n")

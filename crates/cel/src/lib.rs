@@ -13,6 +13,9 @@
 //! Rejected: evaluating with `cel` (a rule over a list of strangers' choosing has no bound there, and errors come when objects
 //! are written, not when the rule is), cel-cpp over FFI.
 
+// Numbers, lengths and positions are of expressions and objects that users send.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod check;
 mod composition;
 mod cost;

@@ -31,7 +31,7 @@ impl Literals {
             "duration" => times::parse_duration(text).is_some(),
             "timestamp" => times::parse_timestamp(text).is_some(),
             "matches" if self.patterns < MAX_PATTERNS => {
-                self.patterns += 1;
+                self.patterns = self.patterns.saturating_add(1);
                 pattern::compile(text).is_ok()
             }
             _ => true,

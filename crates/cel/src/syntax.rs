@@ -120,5 +120,5 @@ pub fn depth(expr: &IdedExpr) -> usize {
         .max()
         .unwrap_or(0),
     };
-    inside + 1
+    inside.saturating_add(1)
 }

@@ -167,7 +167,13 @@ fn values() {
         ("[3, 1, 2].sum() + [3, 1].min()", "7"),
         ("[1, 2, 1].distinct()", "[1, 2]"),
         ("semver('1.2.3').isLessThan(semver('1.10.0-rc.1'))", "true"),
+        (
+            "self.since.getHours('999999999:00')",
+            "error: unknown time zone 999999999:00",
+        ),
         ("1 / 0 == 1", "error: division by zero"),
+        ("1u / 0u == 1u", "error: division by zero"),
+        ("1u % 0u == 1u", "error: modulus by zero"),
         ("1 / 0 == 1 || true", "true"),
         ("9223372036854775807 + 1", "error: integer overflow"),
         ("'2' in ['1', '2'] ? 'y' : 'n'", "y"),

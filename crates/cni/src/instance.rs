@@ -20,6 +20,7 @@ pub struct InstanceId([u8; LENGTH]);
 
 impl InstanceId {
     /// A new one.
+    #[expect(clippy::arithmetic_side_effects, reason = "there are letters")]
     pub fn random() -> io::Result<Self> {
         let mut bytes = [0; LENGTH];
         File::open("/dev/urandom")?.read_exact(&mut bytes)?;

@@ -15,6 +15,9 @@
 //! Our plugin is a process to runtimes of other programs, and a function to the one that is in the same program. Rejected: a bridge
 //! (needs br_netfilter for policy, and floods).
 
+// Ranges, rates and what the kernel answers come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod bandwidth;
 pub mod config;
 mod hardware;

@@ -106,7 +106,7 @@ pub fn default_route(gateway: IpAddr, link: u32) -> RouteMessage {
 
 pub fn is_errno(error: &rtnetlink::Error, errno: i32) -> bool {
     matches!(error, rtnetlink::Error::NetlinkError(message)
-        if message.code.is_some_and(|code| code.get() == -errno))
+        if message.code.is_some_and(|code| code.get().checked_neg() == Some(errno)))
 }
 
 /// That something is there already is no failure.

@@ -137,7 +137,8 @@ impl Entry {
             sort: judged.sort,
             ttl: judged.ttl,
             stored: now,
-            expires: now + Duration::from_secs(judged.ttl.into()),
+            // 68 years at most (RFC 2181, 8).
+            expires: later(now, Duration::from_secs(judged.ttl.into())),
             hits: AtomicU32::new(0),
             is_prefetched: AtomicBool::new(false),
             failed: Mutex::new(None),
@@ -180,9 +181,14 @@ impl Entry {
         }
         let left = self.expires.saturating_duration_since(now);
         let life = Duration::from_secs(self.ttl.into());
-        left * 100 <= life * rules.prefetch_percent
+        left.saturating_mul(100) <= life.saturating_mul(rules.prefetch_percent)
             && !self.is_prefetched.swap(true, Ordering::Relaxed)
     }
+}
+
+/// What no clock can say is over at once.
+fn later(at: Instant, by: Duration) -> Instant {
+    at.checked_add(by).unwrap_or(at)
 }
 
 /// What is kept for a question.
@@ -209,12 +215,14 @@ impl Shelf {
     }
 
     fn weight(key: &[u8], entry: &Entry) -> usize {
-        ENTRY_BYTES + key.len() + entry.kept.size()
+        ENTRY_BYTES
+            .saturating_add(key.len())
+            .saturating_add(entry.kept.size())
     }
 
     fn remove(&mut self, key: &[u8]) {
         if let Some(entry) = self.entries.pop(key) {
-            self.bytes -= Self::weight(key, &entry);
+            self.bytes = self.bytes.saturating_sub(Self::weight(key, &entry));
         }
     }
 
@@ -224,13 +232,13 @@ impl Shelf {
         if weight > bytes || entries == 0 {
             return;
         }
-        while self.entries.len() >= entries || self.bytes + weight > bytes {
+        while self.entries.len() >= entries || self.bytes.saturating_add(weight) > bytes {
             let Some((key, entry)) = self.entries.pop_lru() else {
                 break;
             };
-            self.bytes -= Self::weight(&key, &entry);
+            self.bytes = self.bytes.saturating_sub(Self::weight(&key, &entry));
         }
-        self.bytes += weight;
+        self.bytes = self.bytes.saturating_add(weight);
         self.entries.put(key.into(), entry);
     }
 }
@@ -266,7 +274,7 @@ impl Cache {
             let is_due = entry.is_due(&self.rules, now);
             return Found::Fresh(entry, is_due);
         }
-        match !entry.is_failure() && now < entry.expires + self.rules.stale {
+        match !entry.is_failure() && now < later(entry.expires, self.rules.stale) {
             true => Found::Stale(entry),
             false => Found::Nothing,
         }
@@ -291,7 +299,9 @@ impl Cache {
         [&self.successes, &self.denials].into_iter().any(|shelf| {
             let shelf = shelf.lock();
             let entry = shelf.entries.peek(key);
-            entry.is_some_and(|entry| !entry.is_failure() && now < entry.expires + self.rules.stale)
+            entry.is_some_and(|entry| {
+                !entry.is_failure() && now < later(entry.expires, self.rules.stale)
+            })
         })
     }
 }

@@ -116,11 +116,11 @@ impl<'a> Parser<'a> {
                 if self.depth == MAX_DEPTH {
                     return Err(line.error("files are imported too deep"));
                 }
-                self.depth += 1;
+                self.depth = self.depth.saturating_add(1);
                 for (name, text) in self.imported(&line)? {
                     self.file(name, text)?;
                 }
-                self.depth -= 1;
+                self.depth = self.depth.saturating_sub(1);
                 continue;
             }
             let goes_on = line.words.last().is_some_and(|word| word.ends_with(','));
@@ -231,11 +231,11 @@ impl<'a> Parser<'a> {
         for (index, text) in text.lines().enumerate() {
             let mut line = Line {
                 file: file.to_owned(),
-                number: index + 1,
+                number: index.saturating_add(1),
                 words: Vec::new(),
             };
             line.words = words(text).map_err(|what| line.error(what))?;
-            self.words += line.words.len();
+            self.words = self.words.saturating_add(line.words.len());
             if self.words > MAX_WORDS {
                 return Err(line.error(format!("more than {MAX_WORDS} words")));
             }

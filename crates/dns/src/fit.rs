@@ -37,8 +37,8 @@ pub fn fit_bytes(answer: Vec<u8>, limit: u16) -> Option<Vec<u8>> {
 
 /// The largest of 0 to `limit` for which `holds`, which holds for all smaller ones; 0 if for none.
 fn partition(limit: usize, mut holds: impl FnMut(usize) -> bool) -> usize {
-    let (mut good, mut bad) = (0, limit + 1);
-    while bad - good > 1 {
+    let (mut good, mut bad) = (0_usize, limit.saturating_add(1));
+    while good.saturating_add(1) < bad {
         let middle = good.midpoint(bad);
         if holds(middle) {
             good = middle;

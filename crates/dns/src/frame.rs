@@ -10,7 +10,7 @@ use tokio::{
 /// Writes a message.
 pub async fn write_framed(stream: &mut TcpStream, message: &[u8]) -> io::Result<()> {
     let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidData)?;
-    let mut framed = Vec::with_capacity(message.len() + 2);
+    let mut framed = Vec::with_capacity(message.len().saturating_add(2));
     framed.extend(length.to_be_bytes());
     framed.extend(message);
     stream.write_all(&framed).await

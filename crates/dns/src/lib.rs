@@ -14,6 +14,9 @@
 //! Rejected: a zone file that is rebuilt when objects change (a lookup in the informers costs as little), and a resolver
 //! library for forwarding (what a client asks, whatever the type, should reach the resolver unchanged and come back so).
 
+// Messages come from outside.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod cache;
 mod configuration;
 mod corefile;

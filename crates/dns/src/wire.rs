@@ -2,6 +2,8 @@
 
 /// Bytes of a header.
 pub const HEADER_BYTES: usize = 12;
+/// Bytes of an OPT record of ours.
+pub const OPT_BYTES: usize = 11;
 /// The longest name, in bytes.
 const NAME_BYTES: usize = 255;
 /// A key: a name, type, class and [`Question::dnssec_ok`] with [`Question::checking_disabled`].
@@ -66,7 +68,7 @@ impl<'a> Question<'a> {
         let header = message.first_chunk::<HEADER_BYTES>()?;
         let flags = [header[2], header[3]];
         let wanted = flags[0] & (RESPONSE | OPCODE | TRUNCATED | RECURSION_DESIRED);
-        let counts = [4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
+        let counts = [4, 6, 8, 10].map(|at| number(header, at));
         let [1, 0, 0, additional @ (0 | 1)] = counts else {
             return None;
         };
@@ -74,7 +76,7 @@ impl<'a> Question<'a> {
             return None;
         }
         let name_end = plain_name(message, HEADER_BYTES)?;
-        let end = name_end + 4;
+        let end = name_end.checked_add(4)?;
         let [kind @ .., c1, c2] = message.get(name_end..end)? else {
             return None;
         };
@@ -97,9 +99,19 @@ impl<'a> Question<'a> {
         })
     }
 
+    /// Where it ends in a message.
+    pub(crate) fn end(&self) -> usize {
+        HEADER_BYTES.saturating_add(self.bytes.len())
+    }
+
+    /// Behind the name are the type and the class.
+    fn name_bytes(&self) -> usize {
+        self.bytes.len().saturating_sub(4)
+    }
+
     /// The name as it came.
     pub fn name(&self) -> &'a [u8] {
-        &self.bytes[..self.bytes.len() - 4]
+        &self.bytes[..self.name_bytes()]
     }
 
     pub fn dnssec_ok(&self) -> bool {
@@ -137,18 +149,18 @@ impl<'a> Question<'a> {
         let length = self.bytes.len();
         // Lengths of labels are no letters, and the four bytes at the end are not touched.
         bytes[..length].copy_from_slice(self.bytes);
-        bytes[..length - 4].make_ascii_lowercase();
+        bytes[..self.name_bytes()].make_ascii_lowercase();
         let (dnssec, unchecked) = (self.dnssec_ok(), self.checking_disabled());
         bytes[length] = u8::from(dnssec) | u8::from(unchecked) << 1;
         Key {
             bytes,
-            length: length + 1,
+            length: length.saturating_add(1),
         }
     }
 
     /// The same question as it is put to a resolver: without what is between the client and us.
     pub fn outgoing(&self) -> Vec<u8> {
-        let mut message = Vec::with_capacity(HEADER_BYTES + self.bytes.len() + 11);
+        let mut message = Vec::with_capacity(self.end().saturating_add(OPT_BYTES));
         let bits = self.flags[1] & (CHECKING_DISABLED | AUTHENTIC);
         let additional = u8::from(self.extension.is_some());
         message.extend([
@@ -179,7 +191,7 @@ impl<'a> Question<'a> {
         let authentic = if self.wants_authentic() { AUTHENTIC } else { 0 };
         let kept = !(AUTHENTIC | CHECKING_DISABLED) | authentic;
         answer[3] = answer[3] & kept | self.flags[1] & CHECKING_DISABLED;
-        answer[HEADER_BYTES..HEADER_BYTES + self.bytes.len()].copy_from_slice(self.bytes);
+        answer[HEADER_BYTES..self.end()].copy_from_slice(self.bytes);
         if self.extension.is_some() {
             let count = u16::from_be_bytes([answer[10], answer[11]]).saturating_add(1);
             answer[10..12].copy_from_slice(&count.to_be_bytes());
@@ -192,8 +204,8 @@ impl<'a> Question<'a> {
         let Some(header) = message.first_chunk::<HEADER_BYTES>() else {
             return false;
         };
-        let question = message.get(HEADER_BYTES..HEADER_BYTES + self.bytes.len());
-        let (name, rest) = self.bytes.split_at(self.bytes.len() - 4);
+        let question = message.get(HEADER_BYTES..self.end());
+        let (name, rest) = self.bytes.split_at(self.name_bytes());
         header[2] & (RESPONSE | OPCODE) == RESPONSE
             && header[4..6] == [0, 1]
             && question.is_some_and(|question| {
@@ -203,8 +215,14 @@ impl<'a> Question<'a> {
     }
 }
 
+/// A number of a header: flags or how many records there are.
+pub fn number(header: &[u8; HEADER_BYTES], at: usize) -> u16 {
+    let bytes = header.get(at..).and_then(<[u8]>::first_chunk);
+    bytes.map_or(0, |bytes| u16::from_be_bytes(*bytes))
+}
+
 /// An OPT record of ours.
-fn opt(dnssec_ok: bool) -> [u8; 11] {
+fn opt(dnssec_ok: bool) -> [u8; OPT_BYTES] {
     let [high, low] = EDNS_LIMIT_BYTES.to_be_bytes();
     let flags = if dnssec_ok { DNSSEC_OK } else { 0 };
     [0, 0, 41, high, low, 0, 0, flags, 0, 0, 0]
@@ -241,13 +259,13 @@ fn plain_name(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {
         let length = usize::from(*message.get(at)?);
-        at += 1;
+        at = at.checked_add(1)?;
         match length {
-            0 => return (at - start <= NAME_BYTES).then_some(at),
-            1..=63 => at += length,
+            0 => return (at.checked_sub(start)? <= NAME_BYTES).then_some(at),
+            1..=63 => at = at.checked_add(length)?,
             _ => return None,
         }
-        if at - start > NAME_BYTES {
+        if at.checked_sub(start)? > NAME_BYTES {
             return None;
         }
     }
@@ -258,11 +276,11 @@ fn any_name(message: &[u8], start: usize) -> Option<usize> {
     let mut at = start;
     loop {
         let length = usize::from(*message.get(at)?);
-        at += 1;
+        at = at.checked_add(1)?;
         match length {
             0 => return Some(at),
-            1..=63 => at += length,
-            0xc0.. => return (at < message.len()).then_some(at + 1),
+            1..=63 => at = at.checked_add(length)?,
+            0xc0.. => return at.checked_add(1).filter(|end| *end <= message.len()),
             _ => return None,
         }
     }
@@ -281,8 +299,8 @@ pub struct Place {
 
 impl Place {
     pub fn ttl_seconds(&self, message: &[u8]) -> Option<u32> {
-        let bytes = message.get(self.ttl..self.ttl + 4)?;
-        let ttl = u32::from_be_bytes(bytes.try_into().ok()?);
+        let bytes = message.get(self.ttl..)?.first_chunk()?;
+        let ttl = u32::from_be_bytes(*bytes);
         // RFC 2181, 8: one with the highest bit is none.
         Some(if ttl > i32::MAX as u32 { 0 } else { ttl })
     }
@@ -295,15 +313,15 @@ pub fn places(message: &[u8], start: usize, count: u16) -> Option<(Vec<Place>, u
     for _ in 0..count {
         let fixed = any_name(message, at)?;
         let head: &[u8; 10] = message.get(fixed..)?.first_chunk()?;
-        let data = fixed + 10;
-        let end = data + usize::from(u16::from_be_bytes([head[8], head[9]]));
+        let data = fixed.checked_add(head.len())?;
+        let end = data.checked_add(u16::from_be_bytes([head[8], head[9]]).into())?;
         if end > message.len() {
             return None;
         }
         places.push(Place {
             start: at,
             kind: u16::from_be_bytes([head[0], head[1]]),
-            ttl: fixed + 4,
+            ttl: fixed.checked_add(4)?,
             data,
             end,
         });

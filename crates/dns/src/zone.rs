@@ -98,7 +98,8 @@ impl Zone {
         if !self.origin.zone_of(&name) {
             return self.reverse(&name, kind).unwrap_or(Answer::Foreign);
         }
-        let depth = usize::from(name.num_labels() - self.origin.num_labels());
+        let depth = name.num_labels().saturating_sub(self.origin.num_labels());
+        let depth = usize::from(depth);
         let labels: Vec<String> = name
             .iter()
             .take(depth)
@@ -281,7 +282,7 @@ impl Zone {
             for endpoint in self.endpoints(namespace, name) {
                 for (port, protocol, number) in &endpoint.ports {
                     if fits(port, protocol) {
-                        offered += 1;
+                        offered = offered.saturating_add(1);
                         targets.insert((*number, path(Some(&endpoint.label()))));
                     }
                 }
@@ -294,13 +295,14 @@ impl Zone {
                 if fits(name, protocol)
                     && let Ok(number) = u16::try_from(port.port)
                 {
-                    offered += cluster_ips(service).count();
+                    offered = offered.saturating_add(cluster_ips(service).count());
                     targets.insert((number, path(None)));
                 }
             }
         }
         // Weights share 100 evenly, as CoreDNS' do.
-        let weight = u16::try_from(100 / offered.max(1)).unwrap_or(1).max(1);
+        let weight = 100_usize.checked_div(offered).unwrap_or(100);
+        let weight = u16::try_from(weight).unwrap_or(1).max(1);
         let data = targets.into_iter().filter_map(|(port, labels)| {
             let labels: Vec<&str> = labels.iter().rev().map(String::as_str).collect();
             let target = self.child(&labels)?;

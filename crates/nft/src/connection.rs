@@ -162,7 +162,7 @@ impl Connection {
 
     /// The kernel takes a batch in one piece and is done with it when this returns.
     fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        let wanted = bytes.len() + SEND_OVERHEAD_BYTES;
+        let wanted = bytes.len().saturating_add(SEND_OVERHEAD_BYTES);
         if wanted > self.send_bytes {
             // Beyond the system's limit, if we may. The kernel doubles what it is told.
             if setsockopt(&self.socket, sockopt::SndBufForce, &wanted).is_err() {
@@ -305,12 +305,13 @@ impl Outcome {
 /// Which element of the message at `place` is at `offset`.
 fn entry_at(bytes: &[u8], place: usize, offset: usize) -> Option<usize> {
     let message = wire::messages(bytes).nth(place)?;
-    let start = wire::MESSAGE_HEADER_BYTES + wire::NETFILTER_HEADER_BYTES;
+    const START: usize =
+        wire::MESSAGE_HEADER_BYTES + wire::NETFILTER_HEADER_BYTES + wire::ATTRIBUTE_HEADER_BYTES;
     let mut lists = message
         .attributes()
         .filter(|(kind, ..)| *kind == kernel::elements::LIST);
     let (_, list, entries) = lists.next()?;
-    let within = offset.checked_sub(start + list + wire::ATTRIBUTE_HEADER_BYTES)?;
+    let within = offset.checked_sub(START)?.checked_sub(list)?;
     // A range has two entries, of which the second one is marked.
     let starts = Attributes::new(entries).filter(|(_, _, entry)| {
         Attributes::new(entry)

@@ -19,6 +19,9 @@
 //!
 //! Rejected: see `docs/decisions/0005-nftables.md`.
 
+// What the kernel answers is of lengths and offsets, and how much there is to write is for users to say.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod connection;
 mod error;
 mod kernel;

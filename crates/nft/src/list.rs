@@ -73,7 +73,7 @@ impl Connection {
             writer.text(elements::SET, set);
         };
         self.ask(asked, named, |answer| {
-            let room = limit - found.len();
+            let room = limit.saturating_sub(found.len());
             found.extend(members(&answer).take(room));
         })?;
         Ok(found)

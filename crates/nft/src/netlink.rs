@@ -24,7 +24,9 @@ impl Pauses {
     pub fn next_pause(&mut self) -> Duration {
         let now = Instant::now();
         let pause = match self.last {
-            Some((at, pause)) if now < at + pause + RETRY_MAX => (pause * 2).min(RETRY_MAX),
+            Some((at, pause)) if now.duration_since(at) < pause.saturating_add(RETRY_MAX) => {
+                pause.saturating_mul(2).min(RETRY_MAX)
+            }
             _ => RETRY_BASE,
         };
         self.last = Some((now, pause));
@@ -127,7 +129,7 @@ impl Kernel for Netlink {
                     0 => Vec::new(),
                     _ => connection.members(table, set, room)?,
                 };
-                room -= found.len();
+                room = room.saturating_sub(found.len());
                 Ok(found)
             });
             read.collect()

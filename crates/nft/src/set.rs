@@ -290,17 +290,22 @@ fn entry(writer: &mut Writer, key: &[u8], end: bool, data: impl FnOnce(&mut Writ
 
 /// The first address of a range, and the first after it if there is one.
 fn bounds(address: IpAddr, prefix: u8) -> (Vec<u8>, Option<Vec<u8>>) {
-    let (bytes, bits) = match address {
-        IpAddr::V4(address) => (4, u128::from(address.to_bits())),
-        IpAddr::V6(address) => (16, address.to_bits()),
+    let (width, bits, last): (u32, _, _) = match address {
+        IpAddr::V4(address) => (32, u128::from(address.to_bits()), u128::from(u32::MAX)),
+        IpAddr::V6(address) => (128, address.to_bits(), u128::MAX),
     };
-    let width = bytes * 8;
-    let host_bits = width - u32::from(prefix).min(width);
-    let size = 1u128.checked_shl(host_bits);
-    let first = bits & !size.map_or(u128::MAX, |size| size - 1);
+    // All of them with no prefix at all.
+    let size = 1u128.checked_shl(width.saturating_sub(u32::from(prefix)));
+    let first = bits & !size.map_or(u128::MAX, |size| size.saturating_sub(1));
     let next = size.and_then(|size| first.checked_add(size));
-    let next = next.filter(|next| width == 128 || next >> width == 0);
-    let shown = |bits: u128| bits.to_be_bytes()[16 - width as usize / 8..].to_vec();
+    let next = next.filter(|next| *next <= last);
+    let shown = |bits: u128| match width {
+        32 => u32::try_from(bits)
+            .unwrap_or_default()
+            .to_be_bytes()
+            .to_vec(),
+        _ => bits.to_be_bytes().to_vec(),
+    };
     (shown(first), next.map(shown))
 }
 

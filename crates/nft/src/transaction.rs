@@ -219,7 +219,7 @@ pub(crate) struct Encoded<'a> {
 impl Encoded<'_> {
     /// With those that begin and end it.
     pub fn messages(&self) -> u32 {
-        u32::try_from(self.sources.len() + 2).unwrap_or(u32::MAX)
+        u32::try_from(self.sources.len().saturating_add(2)).unwrap_or(u32::MAX)
     }
 
     /// What the message at `place` was to do. `entry` is which of its elements.
@@ -232,7 +232,7 @@ impl Encoded<'_> {
         };
         let (table, operation) = &self.transaction.0[source.operation];
         let one = |elements: &Vec<Element>| {
-            let entry = source.elements.start + entry?;
+            let entry = source.elements.start.checked_add(entry?)?;
             Some(vec![elements.get(entry)?.clone()])
         };
         let narrowed = match operation {
@@ -388,7 +388,8 @@ impl Encoder {
     }
 
     fn set(&mut self, table: &Table, set: &Set, anonymous: bool) -> u32 {
-        self.next_id += 1;
+        // No more than there are operations in memory.
+        self.next_id = self.next_id.saturating_add(1);
         let id = self.next_id;
         self.message(table, message::NEW_SET, NLM_F_CREATE, 0..0, |writer| {
             set.write(writer, id, anonymous);
@@ -431,7 +432,7 @@ impl Encoder {
         let adding = kind == message::NEW_ELEMENTS;
         let flags = if adding { NLM_F_CREATE } else { 0 };
         let mut done = 0;
-        while done < elements.len() {
+        while let Some(rest @ [_, ..]) = elements.get(done..) {
             let mut end = done;
             // The range is known once the message is written.
             self.message(table, kind, flags, done..done, |writer| {
@@ -441,9 +442,12 @@ impl Encoder {
                 }
                 writer.nested(kernel::elements::LIST, |writer| {
                     let start = writer.len();
-                    while end < elements.len() && writer.len() - start < ELEMENTS_BYTES {
-                        elements[end].write(writer, adding);
-                        end += 1;
+                    for element in rest {
+                        if writer.len().saturating_sub(start) >= ELEMENTS_BYTES {
+                            break;
+                        }
+                        element.write(writer, adding);
+                        end = end.saturating_add(1);
                     }
                 });
             });
@@ -457,9 +461,10 @@ impl Encoder {
 
 /// nft's own record of a comment: a kind, a length, a text with a NUL.
 fn comment_data(comment: &str) -> Vec<u8> {
-    let length = u8::try_from(comment.len() + 1).unwrap_or(u8::MAX);
-    let mut bytes = vec![kernel::table::COMMENT, length];
-    bytes.extend(comment.bytes().take(usize::from(length) - 1));
+    const LONGEST: u8 = u8::MAX - 1;
+    let length = u8::try_from(comment.len()).unwrap_or(LONGEST).min(LONGEST);
+    let mut bytes = vec![kernel::table::COMMENT, length.saturating_add(1)];
+    bytes.extend(comment.bytes().take(usize::from(length)));
     bytes.push(0);
     bytes
 }

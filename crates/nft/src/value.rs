@@ -136,7 +136,7 @@ impl Value {
             Self::Interface(name) => match name.strip_suffix('*') {
                 Some(start) => bytes.extend(start.as_bytes()),
                 None => {
-                    let end = bytes.len() + 16;
+                    let end = bytes.len().saturating_add(16);
                     bytes.extend(name.as_bytes());
                     bytes.resize(end, 0);
                 }
@@ -169,7 +169,7 @@ impl fmt::Display for Value {
 
 /// The fields of a key or of data, each at a multiple of four bytes if there are several.
 pub(crate) fn concatenated(values: &[Value]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(values.len() * 4);
+    let mut bytes = Vec::with_capacity(values.len().saturating_mul(4));
     for value in values {
         value.push(&mut bytes);
         if values.len() > 1 {

@@ -40,13 +40,15 @@ impl Writer {
         self.0.extend([header.family, 0]);
         self.0.extend(header.resource.to_be_bytes());
         body(self);
-        let length = u32::try_from(self.0.len() - start).unwrap_or(u32::MAX);
-        self.0[start..start + 4].copy_from_slice(&length.to_ne_bytes());
+        let length = self.0.len().saturating_sub(start);
+        let length = u32::try_from(length).unwrap_or(u32::MAX);
+        self.put(start, &length.to_ne_bytes());
     }
 
     /// Asks for an answer to the message that begins at `start` also when all is well.
     pub fn acknowledge(&mut self, start: usize) {
-        if let Some(field) = self.0.get_mut(start + 6..start + 8) {
+        let message = self.0.get_mut(start..).unwrap_or_default();
+        if let Some(field) = message.get_mut(6..8) {
             let set = u16::from_ne_bytes([field[0], field[1]]) | flags(NLM_F_ACK);
             field.copy_from_slice(&set.to_ne_bytes());
         }
@@ -84,14 +86,23 @@ impl Writer {
         self.0
     }
 
+    /// In place of what was kept free there.
+    fn put(&mut self, start: usize, value: &[u8]) {
+        let kept = self.0.get_mut(start..).unwrap_or_default();
+        if let Some(field) = kept.get_mut(..value.len()) {
+            field.copy_from_slice(value);
+        }
+    }
+
     /// One that has grown beyond what its length can say is refused by the kernel.
     fn attribute(&mut self, kind: u16, body: impl FnOnce(&mut Self)) {
         let start = self.0.len();
         self.0.extend([0; 2]);
         self.0.extend(kind.to_ne_bytes());
         body(self);
-        let length = u16::try_from(self.0.len() - start).unwrap_or(u16::MAX);
-        self.0[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+        let length = self.0.len().saturating_sub(start);
+        let length = u16::try_from(length).unwrap_or(u16::MAX);
+        self.put(start, &length.to_ne_bytes());
         self.0.resize(self.0.len().next_multiple_of(ALIGNMENT), 0);
     }
 }
@@ -136,7 +147,7 @@ pub fn messages(bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
             port: u32_at(header, 12)?,
             body,
         };
-        start += length.next_multiple_of(ALIGNMENT);
+        start = start.checked_add(length.checked_next_multiple_of(ALIGNMENT)?)?;
         Some(found)
     })
 }
@@ -190,7 +201,7 @@ impl<'a> Iterator for Attributes<'a> {
         let value = rest.get(ATTRIBUTE_HEADER_BYTES..length)?;
         let kind = u16::from_ne_bytes([kind[0], kind[1]]) & KIND_MASK;
         let found = (kind, self.start, value);
-        self.start += length.next_multiple_of(ALIGNMENT);
+        self.start = self.start.checked_add(length.next_multiple_of(ALIGNMENT))?;
         Some(found)
     }
 }

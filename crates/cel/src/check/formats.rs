@@ -36,17 +36,17 @@ impl Checker<'_> {
     }
 
     fn clauses(&self, text: &str, arguments: &[IdedExpr]) -> Result<(), Wrong> {
-        let mut used = 0;
+        let mut used: usize = 0;
         let mut rest = text;
-        while let Some(at) = rest.find('%') {
-            rest = &rest[at + 1..];
+        while let Some((_, after)) = rest.split_once('%') {
+            rest = after;
             if let Some(after) = rest.strip_prefix('%') {
                 rest = after;
                 continue;
             }
             let argument = arguments.get(used);
             let argument = argument.ok_or((None, format!("index {used} out of range")))?;
-            used += 1;
+            used = used.saturating_add(1);
             if rest.is_empty() {
                 return Err((None, "unexpected end of string".to_owned()));
             }

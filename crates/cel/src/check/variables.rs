@@ -20,7 +20,8 @@ impl Variables {
     }
 
     pub fn fresh(&mut self) -> Type {
-        self.next += 1;
+        // One for each call of an expression, which has a length.
+        self.next = self.next.saturating_add(1);
         Type::Var(self.next)
     }
 

@@ -269,7 +269,8 @@ fn text_method(name: &str, target: &Node<'_>, arguments: &[Node<'_>]) -> Option<
         "containsIP" => costs(tenths(32).saturating_add(read(arguments))),
         "containsCIDR" => costs(
             tenths(32)
-                .saturating_add(tenths(16) + 1)
+                .saturating_add(tenths(16))
+                .saturating_add(1)
                 .saturating_add(read(arguments)),
         ),
         "validate" => costs(scaled(tenths(size(0).max), MAX_PATTERN as f64 / 4.0)),

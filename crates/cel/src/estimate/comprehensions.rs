@@ -35,7 +35,7 @@ impl<'e> Estimator<'e> {
         }
         let condition = self.cost(&one.loop_cond);
         let each = condition.saturating_add(self.cost(&one.loop_step));
-        self.scopes.truncate(base + 1);
+        self.scopes.truncate(base.saturating_add(1));
         cost = cost.saturating_add(self.cost(&one.result));
         self.scopes.truncate(base);
         let count = self.size_or_unknown(&one.iter_range);
@@ -76,7 +76,7 @@ impl<'e> Estimator<'e> {
             self.scopes.truncate(base);
             // The target twice: whether it has a value, and that; an empty list, which is what a binding goes through.
             let wrapped = u64::from(one == Macro::OptMap);
-            let inside = body.saturating_add(LIST + 2 + wrapped);
+            let inside = body.saturating_add(LIST + 2).saturating_add(wrapped);
             return of_target.saturating_mul(2).saturating_add(inside);
         }
         self.bind(names[0], target, true);
@@ -89,13 +89,13 @@ impl<'e> Estimator<'e> {
             _ => return u64::MAX,
         };
         // The accumulator is looked at in each step; conditions ask it before.
-        let (start, step, end) = match one {
-            Macro::All => (0, body.saturating_add(3), 1),
-            Macro::Exists => (0, body.saturating_add(4), 1),
-            Macro::ExistsOne => (0, body.saturating_add(2), 2),
-            Macro::TransformList => (LIST, body.saturating_add(LIST + 2), 1),
-            Macro::TransformMap => (MAP, body.saturating_add(3), 1),
-            _ => (MAP, body.saturating_add(2), 1),
+        let (once, step) = match one {
+            Macro::All => (1, body.saturating_add(3)),
+            Macro::Exists => (1, body.saturating_add(4)),
+            Macro::ExistsOne => (2, body.saturating_add(2)),
+            Macro::TransformList => (LIST + 1, body.saturating_add(LIST + 2)),
+            Macro::TransformMap => (MAP + 1, body.saturating_add(3)),
+            _ => (MAP + 1, body.saturating_add(2)),
         };
         let step = step.saturating_add(filter.unwrap_or(0));
         let count = self.size_or_unknown(target);
@@ -106,7 +106,7 @@ impl<'e> Estimator<'e> {
             }
         }
         let all = count.max.saturating_mul(step);
-        of_target.saturating_add(start + end).saturating_add(all)
+        of_target.saturating_add(once).saturating_add(all)
     }
 
     fn bind(&mut self, name: &'e str, range: &IdedExpr, is_key: bool) {

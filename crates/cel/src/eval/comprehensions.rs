@@ -46,12 +46,12 @@ impl<'a> Evaluator<'a, '_> {
                 self.quantify(&names, pairs, &bodies[0], one == Macro::Exists)
             }
             Macro::ExistsOne => {
-                let mut count = 0;
+                let mut count: usize = 0;
                 while let Some((first, second)) = pairs.next(self.cost)? {
                     match self.with(&names, [first, second], &bodies[0])? {
                         Val::Bool(true) => {
                             self.cost.pay(2)?;
-                            count += 1;
+                            count = count.saturating_add(1);
                         }
                         Val::Bool(false) => {}
                         _ => return Err(Error::no_such_overload()),
@@ -87,9 +87,9 @@ impl<'a> Evaluator<'a, '_> {
     ) -> Evaluated<'a> {
         let mut result = Ok(Val::Bool(!deciding));
         // Whether the accumulator has decided is asked before each.
-        let asking = if deciding { 3 } else { 2 };
+        let asking: u64 = if deciding { 3 } else { 2 };
         while let Some((first, second)) = pairs.next(self.cost)? {
-            self.cost.pay(asking + 1)?;
+            self.cost.pay(asking.saturating_add(1))?;
             match self.with(names, [first, second], body) {
                 Ok(Val::Bool(value)) if value == deciding => {
                     if pairs.next(self.cost)?.is_some() {

@@ -77,7 +77,8 @@ pub struct Decision {
 impl Decision {
     /// Bytes of its texts.
     pub fn bytes(&self) -> usize {
-        self.reason.len() + self.error.as_ref().map_or(0, String::len)
+        let error = self.error.as_ref().map_or(0, String::len);
+        self.reason.len().saturating_add(error)
     }
 }
 
@@ -131,9 +132,11 @@ impl Asking {
         };
         let who = match &self.subject {
             Subject::Requester => 0,
-            Subject::ServiceAccount { namespace, name } => namespace.len() + name.len(),
+            Subject::ServiceAccount { namespace, name } => {
+                namespace.len().saturating_add(name.len())
+            }
         };
-        of + who
+        of.saturating_add(who)
     }
 
     pub fn same(&self, other: &Asking) -> bool {

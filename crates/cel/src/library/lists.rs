@@ -74,7 +74,7 @@ fn range<'a>(end: i64, cost: &mut Cost) -> Result<'a> {
     }
     let length = usize::try_from(end).unwrap_or(0);
     // The call itself has been paid.
-    cost.pay(length as u64 + LIST_CALL - CALL)?;
+    cost.pay((length as u64).saturating_add(LIST_CALL - CALL))?;
     cost.make_elements(length)?;
     Ok(Val::list((0..end).map(Val::Int).collect()))
 }
@@ -172,7 +172,8 @@ fn slice<'a>(list: &List<'a>, from: i64, to: i64, cost: &mut Cost) -> Result<'a>
     };
     match (place(from), place(to)) {
         (Some(start), Some(end)) if start <= end => {
-            cost.pay((end - start) as u64 + LIST_CALL)?;
+            let length = end.saturating_sub(start) as u64;
+            cost.pay(length.saturating_add(LIST_CALL))?;
             Ok(Val::list(list.part(start..end, cost)?))
         }
         (Some(_), Some(_)) => Err(Error::failed(format!(
@@ -187,7 +188,7 @@ fn slice<'a>(list: &List<'a>, from: i64, to: i64, cost: &mut Cost) -> Result<'a>
 
 fn reverse<'a>(list: &List<'a>, cost: &mut Cost) -> Result<'a> {
     // The call itself has been paid.
-    cost.pay(list.len() as u64 + LIST_CALL - CALL)?;
+    cost.pay((list.len() as u64).saturating_add(LIST_CALL - CALL))?;
     let mut items = list.items(cost)?;
     items.reverse();
     Ok(Val::list(items))
@@ -274,9 +275,11 @@ fn sort<'a>(list: &List<'a>, cost: &mut Cost) -> Result<'a> {
         compare(&pair[0], &pair[1], cost)?.ok_or_else(Error::no_such_overload)?;
     }
     // Paid before: who sorts may not find out in between that there is no order any more.
-    let rounds = 2 * u64::from(items.len().max(1).ilog2() + 1);
+    let levels = items.len().max(1).ilog2().saturating_add(1);
+    let rounds = u64::from(levels).saturating_mul(2);
     for item in &items {
-        cost.steps(rounds.saturating_mul(item.size() / 64 + 1))?;
+        let each = (item.size() / 64).saturating_add(1);
+        cost.steps(rounds.saturating_mul(each))?;
     }
     let mut paid = Cost::new(u64::MAX);
     items.sort_by(|a, b| {

@@ -40,15 +40,13 @@ impl Cidr {
     fn masked(self) -> Cidr {
         let ip = match self.ip {
             IpAddr::V4(ip) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(self.length))
-                    .unwrap_or(0);
+                let host_bits = u32::BITS.saturating_sub(u32::from(self.length));
+                let mask = u32::MAX.checked_shl(host_bits).unwrap_or(0);
                 IpAddr::V4(Ipv4Addr::from(u32::from(ip) & mask))
             }
             IpAddr::V6(ip) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(self.length))
-                    .unwrap_or(0);
+                let host_bits = u128::BITS.saturating_sub(u32::from(self.length));
+                let mask = u128::MAX.checked_shl(host_bits).unwrap_or(0);
                 IpAddr::V6(Ipv6Addr::from(u128::from(ip) & mask))
             }
         };

@@ -218,17 +218,15 @@ fn arithmetic<'a>(name: &str, a: &Val<'a>, b: &Val<'a>) -> Result<'a> {
         ("_*_", Val::Int(a), Val::Int(b)) => Val::Int(a.checked_mul(*b).ok_or_else(overflow)?),
         ("_*_", Val::Uint(a), Val::Uint(b)) => Val::Uint(a.checked_mul(*b).ok_or_else(overflow)?),
         ("_*_", Val::Double(a), Val::Double(b)) => Val::Double(a * b),
-        ("_/_", Val::Int(_), Val::Int(0)) | ("_/_", Val::Uint(_), Val::Uint(0)) => {
-            return Err(by_zero());
-        }
+        ("_/_", Val::Int(_), Val::Int(0)) => return Err(by_zero()),
         ("_/_", Val::Int(a), Val::Int(b)) => Val::Int(a.checked_div(*b).ok_or_else(overflow)?),
-        ("_/_", Val::Uint(a), Val::Uint(b)) => Val::Uint(a / b),
+        ("_/_", Val::Uint(a), Val::Uint(b)) => Val::Uint(a.checked_div(*b).ok_or_else(by_zero)?),
         ("_/_", Val::Double(a), Val::Double(b)) => Val::Double(a / b),
-        ("_%_", Val::Int(_), Val::Int(0)) | ("_%_", Val::Uint(_), Val::Uint(0)) => {
-            return Err(modulus_by_zero());
-        }
+        ("_%_", Val::Int(_), Val::Int(0)) => return Err(modulus_by_zero()),
         ("_%_", Val::Int(a), Val::Int(b)) => Val::Int(a.checked_rem(*b).ok_or_else(overflow)?),
-        ("_%_", Val::Uint(a), Val::Uint(b)) => Val::Uint(a % b),
+        ("_%_", Val::Uint(a), Val::Uint(b)) => {
+            Val::Uint(a.checked_rem(*b).ok_or_else(modulus_by_zero)?)
+        }
         _ => return Err(Error::no_such_overload()),
     })
 }

@@ -76,14 +76,15 @@ fn of_range(name: &str, cidr: &Other, other: &Val<'_>) -> u64 {
         _ => 0,
     };
     let masking = match name {
-        "containsCIDR" => tenth(size) + CALL,
+        "containsCIDR" => tenth(size).saturating_add(CALL),
         _ => 0,
     };
     let reading = match other {
         Val::Text(_) => tenth(other.size()),
         _ => 0,
     };
-    tenth(size * 2) + masking + reading
+    let comparing = tenth(size.saturating_mul(2));
+    comparing.saturating_add(masking).saturating_add(reading)
 }
 
 /// Bytes of a value that a function reads from one end to the other.

@@ -68,7 +68,7 @@ impl Semver {
 
     /// Bytes of it as a text.
     pub fn bytes(&self) -> usize {
-        self.pre.len() + self.build.len()
+        self.pre.len().saturating_add(self.build.len())
     }
 
     fn order(&self, other: &Semver) -> Ordering {

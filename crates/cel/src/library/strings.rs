@@ -86,10 +86,11 @@ fn index_of<'a>(text: &str, word: &str, from: Option<i64>) -> Result<'a> {
         .char_indices()
         .nth(from)
         .map_or(text.len(), |(at, _)| at);
-    let found = text[start..].find(word);
-    Ok(Val::Int(found.map_or(-1, |at| {
-        (from + text[start..start + at].chars().count()) as i64
-    })))
+    let rest = &text[start..];
+    let found = rest.find(word).map(|at| rest[..at].chars().count());
+    Ok(Val::Int(
+        found.map_or(-1, |before| from.saturating_add(before) as i64),
+    ))
 }
 
 fn last_index_of<'a>(text: &str, word: &str, from: Option<i64>) -> Result<'a> {
@@ -125,7 +126,7 @@ fn replace<'a>(
         None => usize::MAX,
     };
     let places = if word.is_empty() {
-        text.chars().count() + 1
+        text.chars().count().saturating_add(1)
     } else {
         text.matches(word).count()
     };
@@ -151,14 +152,14 @@ fn split<'a>(text: &str, separator: &str, limit: Option<i64>, cost: &mut Cost) -
     let mut parts = Vec::new();
     let mut rest = Some(text);
     while let Some(left) = rest {
-        let end = match separator {
-            _ if parts.len() + 1 >= most => None,
+        let cut = match separator {
+            _ if parts.len() >= most.saturating_sub(1) => None,
             // Each character is a part; behind the last one there is none.
-            "" => left.char_indices().nth(1).map(|(at, _)| at),
-            separator => left.find(separator),
+            "" => left.char_indices().nth(1).map(|(at, _)| left.split_at(at)),
+            separator => left.split_once(separator),
         };
-        let (part, behind) = match end {
-            Some(end) => (&left[..end], Some(&left[end + separator.len()..])),
+        let (part, behind) = match cut {
+            Some((part, behind)) => (part, Some(behind)),
             None => (left, None),
         };
         if !(separator.is_empty() && left.is_empty()) {
@@ -184,7 +185,7 @@ fn substring<'a>(text: &str, start: i64, end: Option<i64>, cost: &mut Cost) -> R
             "invalid substring range. start: {start}, end: {end}"
         )));
     }
-    let part: String = text.chars().skip(from).take(to - from).collect();
+    let part: String = text.chars().take(to).skip(from).collect();
     Ok(Val::text(part, cost)?)
 }
 
@@ -211,9 +212,9 @@ fn format<'a>(text: &str, arguments: &List<'a>, cost: &mut Cost) -> Result<'a> {
     let mut out = String::new();
     let mut given = 0..arguments.len();
     let mut rest = text;
-    while let Some(at) = rest.find('%') {
-        out.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
+    while let Some((before, after)) = rest.split_once('%') {
+        out.push_str(before);
+        rest = after;
         if let Some(after) = rest.strip_prefix('%') {
             out.push('%');
             rest = after;

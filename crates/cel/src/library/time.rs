@@ -51,16 +51,21 @@ fn part<'a>(name: &str, at: Timestamp, zone: &str) -> Option<Result<'a>> {
     let local = at.to_zoned(zone);
     Some(Ok(Val::Int(match name {
         "getDate" => i64::from(local.day()),
-        "getDayOfMonth" => i64::from(local.day()) - 1,
+        "getDayOfMonth" => from_zero(local.day().into()),
         "getDayOfWeek" => i64::from(local.weekday().to_sunday_zero_offset()),
-        "getDayOfYear" => i64::from(local.day_of_year()) - 1,
+        "getDayOfYear" => from_zero(local.day_of_year().into()),
         "getFullYear" => i64::from(local.year()),
         "getHours" => i64::from(local.hour()),
         "getMilliseconds" => i64::from(local.millisecond()),
         "getMinutes" => i64::from(local.minute()),
-        "getMonth" => i64::from(local.month()) - 1,
+        "getMonth" => from_zero(local.month().into()),
         _ => i64::from(local.second()),
     })))
+}
+
+/// What is counted from one, as CEL counts it.
+fn from_zero(number: i64) -> i64 {
+    number.saturating_sub(1)
 }
 
 fn time_zone(name: &str) -> Option<TimeZone> {
@@ -72,7 +77,9 @@ fn time_zone(name: &str) -> Option<TimeZone> {
             Some(hours) => (-1, hours),
             None => (1, hours.strip_prefix('+').unwrap_or(hours)),
         };
-        let seconds = (hours.parse::<i32>().ok()? * 60 + minutes.parse::<i32>().ok()?) * 60 * sign;
+        let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
+        let minutes = hours.checked_mul(60)?.checked_add(minutes)?;
+        let seconds = minutes.checked_mul(60)?.checked_mul(sign)?;
         return Some(TimeZone::fixed(
             jiff::tz::Offset::from_seconds(seconds).ok()?,
         ));
@@ -87,7 +94,9 @@ pub fn later<'a>(at: Timestamp, nanos: i64) -> Result<'a> {
 }
 
 pub fn between<'a>(a: Timestamp, b: Timestamp) -> Result<'a> {
-    i64::try_from(a.as_nanosecond() - b.as_nanosecond())
+    let nanos = a.as_nanosecond().checked_sub(b.as_nanosecond());
+    nanos
+        .and_then(|nanos| i64::try_from(nanos).ok())
         .map(Val::Duration)
-        .map_err(|_| Error::failed("duration overflow"))
+        .ok_or_else(|| Error::failed("duration overflow"))
 }

@@ -56,9 +56,9 @@ impl Changes {
     /// When there is no netlink.
     pub fn open() -> io::Result<Self> {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
-        let groups = GROUPS
-            .iter()
-            .fold(0, |all, group| all | 1 << (*group as u32 - 1));
+        // The first group is the lowest bit.
+        let bit = |group: u32| 1_u32.rotate_left(group).rotate_right(1);
+        let groups = GROUPS.iter().fold(0, |all, group| all | bit(*group as u32));
         socket.socket_mut().bind(&SocketAddr::new(0, groups))?;
         Ok(Self {
             socket,

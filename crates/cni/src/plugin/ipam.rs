@@ -33,7 +33,8 @@ pub struct Subnet(Prefix);
 impl Subnet {
     /// The places of the addresses for pods: all but the network, the first (by custom the gateway's) and the broadcast address.
     fn hosts(self) -> Range<u128> {
-        let bits = u32::from(Prefix::host(self.0.address()).bits() - self.0.bits());
+        let longest = Prefix::host(self.0.address()).bits();
+        let bits = u32::from(longest.saturating_sub(self.0.bits()));
         // Of the longest prefixes, of which there are none here, and of the shortest: one more or less does not matter.
         let size = 1u128.checked_shl(bits).unwrap_or(u128::MAX);
         2..size.saturating_sub(1)
@@ -56,7 +57,8 @@ impl Subnet {
             IpAddr::V6(address) => address.to_bits(),
         };
         let within = self.0.contains(address);
-        within.then(|| number(address) - number(self.0.address()))
+        let first = number(self.0.address());
+        number(address).checked_sub(first).filter(|_| within)
     }
 
     /// Whether both are of one family.
@@ -84,7 +86,8 @@ impl FromStr for Subnet {
         let prefix: Prefix = text
             .parse()
             .map_err(|_| format!("invalid subnet {text:?}"))?;
-        let longest = Prefix::host(prefix.address()).bits() - HOST_BITS_MIN;
+        let longest = Prefix::host(prefix.address()).bits();
+        let longest = longest.saturating_sub(HOST_BITS_MIN);
         if !(BITS_MIN..=longest).contains(&prefix.bits()) {
             return Err(format!(
                 "subnet {text:?} must have a prefix of {BITS_MIN} to {longest} bits"

@@ -56,7 +56,7 @@ pub(super) async fn attach(
     mtu: Option<u32>,
 ) -> Result<(), PluginError> {
     let node = connect()?;
-    let packet = u64::from(mtu.unwrap_or(MTU) + HEADER_BYTES);
+    let packet = u64::from(mtu.unwrap_or(MTU).saturating_add(HEADER_BYTES));
     let index = there(&node, link).await?;
     if bandwidth.ingress_rate > 0 {
         let bucket = Bucket::new(bandwidth.ingress_rate, bandwidth.ingress_burst, packet);
@@ -106,8 +106,8 @@ impl Bucket {
             0 | ANY_BURST.. => during(BURST_MILLIS),
             told => told / 8,
         };
-        let burst = burst.max(BURST_PACKETS * packet);
-        let waiting = during(LATENCY_MILLIS).max(QUEUE_PACKETS * packet);
+        let burst = burst.max(packet.saturating_mul(BURST_PACKETS));
+        let waiting = during(LATENCY_MILLIS).max(packet.saturating_mul(QUEUE_PACKETS));
         let at_most = |bytes: u64| u32::try_from(bytes).unwrap_or(u32::MAX);
         Self {
             rate: rate.max(1),

@@ -6,7 +6,9 @@ use hickory_proto::{
 };
 
 use super::Rules;
-use crate::wire::{HEADER_BYTES, Place, Question, RCODE, TRUNCATED, TYPE_OPT, TYPE_SOA, places};
+use crate::wire::{
+    HEADER_BYTES, OPT_BYTES, Place, Question, RCODE, TRUNCATED, TYPE_OPT, TYPE_SOA, number, places,
+};
 
 const NO_ERROR: u8 = 0;
 const SERVER_FAILURE: u8 = 2;
@@ -58,8 +60,8 @@ impl Kept {
         if header[2] & TRUNCATED != 0 || answer.len() > ANSWER_LIMIT_BYTES {
             return None;
         }
-        let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
-        let start = HEADER_BYTES + question.bytes.len();
+        let count = |at: usize| number(header, at);
+        let start = question.end();
         let (answers, end) = places(answer, start, count(6))?;
         let (authorities, end) = places(answer, end, count(8))?;
         let (mut additionals, end) = places(answer, end, count(10))?;
@@ -108,16 +110,17 @@ impl Kept {
 
     /// Bytes of memory.
     pub fn size(&self) -> usize {
-        self.bytes.len() + 2 * (self.ttls.len() + self.addresses.len())
+        let places = self.ttls.len().saturating_add(self.addresses.len());
+        places.saturating_mul(2).saturating_add(self.bytes.len())
     }
 
     /// The answer to whoever asks the question now.
     pub fn answer(&self, question: &Question<'_>, ttl: u32) -> Vec<u8> {
-        let mut answer = Vec::with_capacity(self.bytes.len() + 11);
+        let mut answer = Vec::with_capacity(self.bytes.len().saturating_add(OPT_BYTES));
         answer.extend(&*self.bytes);
         for at in &self.ttls {
             let at = usize::from(*at);
-            answer[at..at + 4].copy_from_slice(&ttl.to_be_bytes());
+            answer[at..][..4].copy_from_slice(&ttl.to_be_bytes());
         }
         self.turn(&mut answer);
         question.address(&mut answer);
@@ -133,8 +136,8 @@ impl Kept {
         let from = self.addresses.iter().cycle().skip(by);
         for (to, from) in self.addresses.iter().zip(from) {
             let (to, from) = (usize::from(*to), usize::from(*from));
-            answer[to..to + self.address_bytes]
-                .copy_from_slice(&self.bytes[from..from + self.address_bytes]);
+            answer[to..][..self.address_bytes]
+                .copy_from_slice(&self.bytes[from..][..self.address_bytes]);
         }
     }
 }
@@ -158,8 +161,9 @@ fn addresses(answers: &[Place]) -> (Box<[u16]>, usize) {
     let Some(first) = found.first() else {
         return (Box::default(), 0);
     };
-    let length = first.end - first.data;
-    let alike = |place: &&Place| place.kind == first.kind && place.end - place.data == length;
+    let bytes = |place: &Place| place.end.saturating_sub(place.data);
+    let length = bytes(first);
+    let alike = |place: &&Place| place.kind == first.kind && bytes(place) == length;
     if !found.iter().all(alike) {
         return (Box::default(), 0);
     }

@@ -422,7 +422,8 @@ fn reverse_zone(address: &str, length: &str) -> Option<Name> {
     if length > total || !length.is_multiple_of(step) {
         return None;
     }
-    Some(whole.trim_to(usize::from(length / step) + 2))
+    let labels = length.checked_div(step)?;
+    Some(whole.trim_to(usize::from(labels).saturating_add(2)))
 }
 
 fn is_reverse(zone: &Name) -> bool {
@@ -453,7 +454,7 @@ fn duration(line: &Line, text: &str) -> Result<Duration, Error> {
         let number: u32 = rest[..digits].parse().map_err(|_| wrong())?;
         let unit = rest[digits..]
             .find(|c: char| c.is_ascii_digit())
-            .map_or(rest.len(), |at| digits + at);
+            .map_or(rest.len(), |at| digits.saturating_add(at));
         let step = match &rest[digits..unit] {
             "ms" => Duration::from_millis(1),
             "s" => Duration::from_secs(1),

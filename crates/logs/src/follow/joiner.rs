@@ -1,5 +1,8 @@
 //! Joining what runtimes have split: parts of a line of one stream, up to its last.
 
+// Lines are of containers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use super::line::Line;
 use crate::record::{MAX_TEXT_BYTES, Stream};
 
@@ -47,7 +50,9 @@ impl Joiner {
         }
         for stream in [Stream::Stdout, Stream::Stderr] {
             let parts = self.of(stream);
-            if let Some(old) = parts.take_if(|parts| parts.start + MAX_WAIT_BYTES < start) {
+            if let Some(old) =
+                parts.take_if(|parts| parts.start.saturating_add(MAX_WAIT_BYTES) < start)
+            {
                 emit(old.time, stream, &old.text);
             }
         }

@@ -1,6 +1,9 @@
 //! Lines of log files: those of containers in CRI's form, `<RFC 3339 time> <stdout|stderr> <F|P> <text>`, and those of the
 //! node's own log, which begin with a time or do not.
 
+// Lines are of containers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use jiff::Timestamp;
 
 use crate::record::Stream;
@@ -77,7 +80,8 @@ fn own<'a>(clock: &mut Clock, raw: &'a [u8]) -> Option<Line<'a>> {
 
 fn word(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let end = memchr::memchr(b' ', bytes)?;
-    Some((&bytes[..end], &bytes[end + 1..]))
+    let (word, rest) = bytes.split_at_checked(end)?;
+    Some((word, rest.get(1..)?))
 }
 
 /// Bytes of a time down to its seconds.
@@ -110,10 +114,11 @@ impl Clock {
             None => 0,
             Some((b'.', digits)) if (1..=9).contains(&digits.len()) => {
                 let mut nanos = 0_i64;
-                for digit in digits {
-                    nanos = nanos * 10 + i64::from(digit.is_ascii_digit().then(|| digit - b'0')?);
+                for digit in digits.iter().chain(b"000000000").take(9) {
+                    let digit = char::from(*digit).to_digit(10)?;
+                    nanos = nanos.checked_mul(10)?.checked_add(digit.into())?;
                 }
-                nanos * 10_i64.pow(9 - u32::try_from(digits.len()).ok()?)
+                nanos
             }
             Some(_) => return None,
         };

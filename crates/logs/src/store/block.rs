@@ -8,6 +8,9 @@
 //! Numbers are variable in length, as protobuf has them. A block needs no other to be read; what comes before a torn end is
 //! whole.
 
+// Blocks are of disks.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{collections::HashMap, sync::Arc};
 
 use crate::record::{MAX_TEXT_BYTES, Record, Source, Stream};
@@ -114,7 +117,7 @@ impl Builder {
     }
 
     fn hold(&mut self, source: Arc<Source>) -> u64 {
-        let number = self.sources.len() as u64 + 1;
+        let number = (self.sources.len() as u64).saturating_add(1);
         self.numbers.insert(address(&source), number);
         self.sources.push(source);
         number
@@ -168,17 +171,17 @@ impl Decoder {
                 let json = take_bytes(&mut rest, MAX_SOURCE_BYTES)?;
                 let source = serde_json::from_slice(json).map_err(|_| Damaged)?;
                 self.sources.push(Arc::new(source));
-                self.at += length - rest.len();
+                self.at = self.at.saturating_add(length.saturating_sub(rest.len()));
                 continue;
             }
-            let index = usize::try_from(number - 1).map_err(|_| Damaged)?;
+            let index = usize::try_from(number.saturating_sub(1)).map_err(|_| Damaged)?;
             let source = self.sources.get(index).ok_or(Damaged)?.clone();
             let (stream, after) = rest.split_first().ok_or(Damaged)?;
             rest = after;
             let time = self.last_time.wrapping_add(unzigzag(take(&mut rest)?));
             let text = take_bytes(&mut rest, MAX_TEXT_BYTES)?;
             self.last_time = time;
-            self.at += length - rest.len();
+            self.at = self.at.saturating_add(length.saturating_sub(rest.len()));
             let stream = match stream {
                 0 => Stream::Stdout,
                 _ => Stream::Stderr,
@@ -198,7 +201,7 @@ fn zigzag(value: i64) -> u64 {
 }
 
 fn unzigzag(value: u64) -> i64 {
-    (value >> 1).cast_signed() ^ -(value & 1).cast_signed()
+    (value >> 1).cast_signed() ^ (value & 1).cast_signed().wrapping_neg()
 }
 
 fn put(bytes: &mut Vec<u8>, mut value: u64) {

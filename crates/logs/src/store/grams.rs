@@ -6,6 +6,9 @@
 //! Rejected: three bytes (all of those that hexadecimal numbers are made of are in every block, and numbers are what people
 //! search for), an index of words (what is searched for begins and ends anywhere).
 
+// Texts are of containers.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 /// Bytes of a set.
 pub const SET_BYTES: usize = 8 << 10;
 const BITS: u32 = (SET_BYTES * 8).ilog2();
@@ -35,7 +38,7 @@ impl Grams {
         let mut gram = 0_u32;
         for (index, byte) in text.iter().enumerate() {
             gram = gram << 8 | u32::from(byte.to_ascii_lowercase());
-            if index + 1 >= GRAM_BYTES {
+            if index >= const { GRAM_BYTES - 1 } {
                 self.add(bit_of(gram));
             }
         }
@@ -88,7 +91,7 @@ fn bit_of(gram: u32) -> u32 {
 
 /// FNV-1a, begun with what the name is of.
 fn bit_of_name(what: Name, name: &str) -> u32 {
-    let seed = 0x811c_9dc5 ^ (what as u32 + 1);
+    let seed = 0x811c_9dc5 ^ (what as u32).wrapping_add(1);
     let hash = name.bytes().fold(seed, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     });

@@ -8,6 +8,9 @@
 //! With the records of a file goes how far that file has been read: after a crash of the process nothing is read twice. A frame
 //! that is not whole ends the file.
 
+// Frames are of disks.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
@@ -97,8 +100,8 @@ impl Head {
             return Ok(());
         }
         let position = position.map_or(Ok(Vec::new()), serde_json::to_vec)?;
-        let mut frame = Vec::with_capacity(FRAME_BYTES + position.len() + records.len());
-        let body = position.len() + records.len();
+        let body = position.len().saturating_add(records.len());
+        let mut frame = Vec::with_capacity(body.saturating_add(FRAME_BYTES));
         let too_long = |_| io::Error::other("a frame is too long");
         frame.extend(u32::try_from(body).map_err(too_long)?.to_le_bytes());
         frame.extend([0; 4]);
@@ -145,7 +148,7 @@ impl Head {
             }
         };
         file.write_all(frame)?;
-        self.file_bytes += frame.len() as u64;
+        self.file_bytes = self.file_bytes.saturating_add(frame.len() as u64);
         Ok(())
     }
 
@@ -180,24 +183,22 @@ fn parse(bytes: &[u8]) -> Parsed {
         return (None, records, positions, 0);
     }
     let long = |at: usize| -> u64 {
-        let bytes = prefix.get(at..at + 8).and_then(|b| b.try_into().ok());
-        bytes.map_or(0, u64::from_le_bytes)
+        let bytes = prefix.get(at..).and_then(<[u8]>::first_chunk);
+        bytes.map_or(0, |bytes| u64::from_le_bytes(*bytes))
     };
     while let Some((position, some, after)) = frame(rest) {
         records.extend_from_slice(some);
         positions.extend(serde_json::from_slice::<Position>(position).ok());
         rest = after;
     }
-    let whole = bytes.len() - rest.len();
+    let whole = bytes.len().saturating_sub(rest.len());
     (Some((long(8), long(16))), records, positions, whole)
 }
 
 /// The position and the records of a frame, and what comes after it.
 fn frame(bytes: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
-    let int = |at: usize| -> Option<u32> {
-        let bytes = bytes.get(at..at + 4)?;
-        Some(u32::from_le_bytes(bytes.try_into().ok()?))
-    };
+    let int =
+        |at: usize| -> Option<u32> { Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?)) };
     let end = FRAME_BYTES.checked_add(int(0)? as usize)?;
     let checked = bytes.get(8..end)?;
     if crc32fast::hash(checked) != int(4)? {

@@ -3,6 +3,9 @@
 //! An entry is written after its block, and names its length and its checksum: what has no whole entry is not there. Searching
 //! reads the entries from one end to the other, and of the blocks those that may have something.
 
+// Entries are of disks.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 use std::{
     fs::{self, File, OpenOptions},
     io,
@@ -122,6 +125,11 @@ pub struct Segment {
     pub last: Option<Entry>,
 }
 
+/// Where the entry of a number is in the index.
+fn place(number: u64) -> u64 {
+    number.saturating_mul(ENTRY_BYTES as u64)
+}
+
 impl Segment {
     pub fn new(directory: &Path, first_block: u64) -> Self {
         Self {
@@ -160,22 +168,24 @@ impl Segment {
         let mut segment = Self::new(directory, first_block);
         let (blocks, index) = (segment.open(BLOCKS)?, segment.open(INDEX)?);
         let length = blocks.metadata()?.len();
-        let mut count = index.metadata()?.len() / ENTRY_BYTES as u64;
+        let entries = index.metadata()?.len().checked_div(ENTRY_BYTES as u64);
+        let mut count = entries.unwrap_or(0);
         let mut bytes = vec![0; ENTRY_BYTES];
         while count > 0 {
-            index.read_exact_at(&mut bytes, (count - 1) * ENTRY_BYTES as u64)?;
+            let last = count.saturating_sub(1);
+            index.read_exact_at(&mut bytes, place(last))?;
             let entry = Entry::decode(&bytes).filter(|entry| entry.end() <= length);
             if entry.is_some() {
                 segment.last = entry;
                 break;
             }
-            count -= 1;
+            count = last;
         }
         let end = segment.last.map_or(0, |entry| entry.end());
-        index.set_len(count * ENTRY_BYTES as u64)?;
+        index.set_len(place(count))?;
         blocks.set_len(end)?;
         segment.blocks = count;
-        segment.bytes = end + count * ENTRY_BYTES as u64;
+        segment.bytes = end.saturating_add(place(count));
         Ok(segment)
     }
 
@@ -199,10 +209,10 @@ impl Segment {
         };
         let (blocks, index) = (self.open(BLOCKS)?, self.open(INDEX)?);
         blocks.write_all_at(&stored, entry.offset)?;
-        let at = self.blocks * ENTRY_BYTES as u64;
+        let at = place(self.blocks);
         index.write_all_at(&entry.encode(grams), at)?;
-        self.blocks += 1;
-        self.bytes = entry.end() + self.blocks * ENTRY_BYTES as u64;
+        self.blocks = self.blocks.saturating_add(1);
+        self.bytes = entry.end().saturating_add(place(self.blocks));
         self.last = Some(entry);
         Ok(())
     }
@@ -222,7 +232,7 @@ impl Segment {
 
     /// The entries as they are in the file, those after the segment's last left out.
     pub fn entries(&self) -> io::Result<Vec<u8>> {
-        let length = usize::try_from(self.blocks).unwrap_or(0) * ENTRY_BYTES;
+        let length = usize::try_from(place(self.blocks)).unwrap_or(0);
         let mut bytes = vec![0; length];
         File::open(self.path(INDEX))?.read_exact_at(&mut bytes, 0)?;
         Ok(bytes)
@@ -237,7 +247,7 @@ impl Segment {
             return Ok(None);
         };
         let mut bytes = vec![0; ENTRY_BYTES];
-        File::open(self.path(INDEX))?.read_exact_at(&mut bytes, at * ENTRY_BYTES as u64)?;
+        File::open(self.path(INDEX))?.read_exact_at(&mut bytes, place(at))?;
         Ok(Entry::decode(&bytes))
     }
 
@@ -257,13 +267,14 @@ impl Segment {
 
     /// Number of the block after its last.
     pub fn next_block(&self) -> u64 {
-        self.first_block + self.blocks
+        self.first_block.saturating_add(self.blocks)
     }
 
     /// Number of the record after its last; 0 where it has none.
     pub fn next_record(&self) -> u64 {
         self.last.map_or(0, |entry| {
-            entry.first_record + u64::from(entry.summary.records)
+            let records = entry.summary.records.into();
+            entry.first_record.saturating_add(records)
         })
     }
 

@@ -126,9 +126,9 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
 
     /// A key, field by field.
     fn load_all(&mut self, what: &[Selector]) {
-        let mut next = register::FIRST;
+        let mut next: u32 = register::FIRST;
         for selector in what {
-            next += self.load(selector, next);
+            next = next.saturating_add(self.load(selector, next));
         }
     }
 
@@ -246,9 +246,11 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
         self.load(what, register::FIRST);
         let bytes = concatenated(&[Value::Address(address)]);
         let mut mask = vec![0; bytes.len()];
-        for (i, byte) in mask.iter_mut().enumerate() {
-            let bits = usize::from(prefix).saturating_sub(i * 8).min(8);
-            *byte = u8::try_from(0xff00_u16 >> bits & 0xff).unwrap_or_default();
+        let mut left = u32::from(prefix);
+        for byte in &mut mask {
+            // A byte that the prefix covers has no bits of the host.
+            *byte = !u8::MAX.checked_shr(left).unwrap_or_default();
+            left = left.saturating_sub(u8::BITS);
         }
         if mask.iter().any(|byte| *byte != 0xff) {
             self.bits(&mask, &vec![0; mask.len()]);
@@ -278,11 +280,11 @@ impl<I: Iterator<Item = u32>> Encoder<'_, I> {
     }
 
     fn translate(&mut self, family: Family, target: &Target) {
-        let words = match family {
-            Family::Ip => 1,
-            Family::Ip6 => 4,
+        let first = register::FIRST;
+        let second = match family {
+            Family::Ip => register::FIRST + 1,
+            Family::Ip6 => register::FIRST + 4,
         };
-        let (first, second) = (register::FIRST, register::FIRST + words);
         let port = match target {
             Target::Mapped(key, place) => {
                 self.load_all(key);
