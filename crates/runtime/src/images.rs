@@ -8,9 +8,13 @@
 //! then the image, with the layers held meanwhile. A layer that no image names is removed when an image is, when a pull
 //! fails, or at the next start.
 
+// Archives and registries say how long everything is.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 pub mod archive;
 pub mod decompress;
 mod extract;
+mod hashed;
 mod holds;
 pub mod implied;
 mod metered;

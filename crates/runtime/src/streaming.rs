@@ -17,6 +17,9 @@
 //! Rejected: listening where the kubelet's clients could reach it (loopback and a token are all the protection there is),
 //! and enforcing SPDY's windows on peers that announce none (kubectl's library sends no window updates at all).
 
+// Frames come from clients.
+#![cfg_attr(not(test), warn(clippy::arithmetic_side_effects))]
+
 mod copy;
 mod descriptor;
 mod http;

@@ -311,7 +311,7 @@ impl Tar {
         loop {
             allowance.set(MAX_HEADER_BYTES);
             let Some(entry) = contents.next() else { break };
-            if entries.len() + links.len() >= MAX_ARCHIVE_ENTRIES {
+            if entries.len().saturating_add(links.len()) >= MAX_ARCHIVE_ENTRIES {
                 let message = format!("the archive has more than {MAX_ARCHIVE_ENTRIES} entries");
                 return Err(io::Error::other(message));
             }
@@ -429,7 +429,7 @@ struct At {
 impl Read for At {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let count = std::os::unix::fs::FileExt::read_at(&self.file, buffer, self.position)?;
-        self.position += count as u64;
+        self.position = self.position.saturating_add(count as u64);
         Ok(count)
     }
 }

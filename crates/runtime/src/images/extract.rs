@@ -77,13 +77,13 @@ pub fn layer(tar: impl Read, root: &Path) -> Result<Unpacked, ExtractError> {
     let (tar, allowance) = Metered::new(tar);
     let mut archive = Archive::new(tar);
     let mut entries = archive.entries()?;
-    let (mut size, mut count) = (0_u64, 0);
+    let (mut size, mut count) = (0_u64, 0_u64);
     layer.check_room()?;
     loop {
         allowance.set(MAX_HEADER_BYTES);
         let Some(entry) = entries.next() else { break };
         let mut entry = entry?;
-        count += 1;
+        count = count.saturating_add(1);
         if count > MAX_ENTRIES {
             return Err(ExtractError::TooMany);
         }
@@ -320,7 +320,7 @@ impl Layer {
     fn write(&mut self, entry: &mut Entry<'_, impl Read>, file: &mut File) -> io::Result<()> {
         loop {
             let count = io::copy(&mut entry.by_ref().take(room::CHECK_BYTES), file)?;
-            self.unchecked_bytes += count;
+            self.unchecked_bytes = self.unchecked_bytes.saturating_add(count);
             if self.unchecked_bytes >= room::CHECK_BYTES {
                 self.check_room()?;
             }
@@ -337,7 +337,8 @@ impl Layer {
     }
 
     fn remember(&mut self, path: &Path) -> io::Result<()> {
-        self.name_bytes += path.as_os_str().len();
+        let name = path.as_os_str().len();
+        self.name_bytes = self.name_bytes.saturating_add(name);
         if self.name_bytes > MAX_DIRECTORY_NAME_BYTES {
             let message = format!("names of directories are over {MAX_DIRECTORY_NAME_BYTES} bytes");
             return Err(io::Error::other(message));

@@ -19,7 +19,8 @@ impl Holds {
     pub fn take(&self, names: Vec<String>) -> Held<'_> {
         let mut counts = self.0.lock();
         for name in &names {
-            *counts.entry(name.clone()).or_default() += 1;
+            let count = counts.entry(name.clone()).or_default();
+            *count = count.saturating_add(1);
         }
         Held { holds: self, names }
     }
@@ -34,7 +35,7 @@ impl Drop for Held<'_> {
         let mut counts = self.holds.0.lock();
         for name in &self.names {
             if let Some(count) = counts.get_mut(name) {
-                *count -= 1;
+                *count = count.saturating_sub(1);
                 if *count == 0 {
                     counts.remove(name);
                 }

@@ -37,7 +37,7 @@ impl<R: Read> Read for Metered<R> {
             .unwrap_or(usize::MAX)
             .min(buffer.len());
         let count = self.inner.read(&mut buffer[..most])?;
-        self.allowance.set(left - count as u64);
+        self.allowance.set(left.saturating_sub(count as u64));
         Ok(count)
     }
 }

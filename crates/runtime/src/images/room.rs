@@ -12,8 +12,9 @@ pub const CHECK_BYTES: u64 = 64 << 20;
 pub fn check(of: &impl AsFd) -> io::Result<()> {
     let stat = nix::sys::statvfs::fstatvfs(of)?;
     let unit = stat.fragment_size();
-    let reserve = (stat.blocks() * unit / 20).min(RESERVED_BYTES);
-    if stat.blocks_available() * unit < reserve {
+    let all = stat.blocks().saturating_mul(unit);
+    let reserve = (all / 20).min(RESERVED_BYTES);
+    if stat.blocks_available().saturating_mul(unit) < reserve {
         return Err(io::Error::from_raw_os_error(libc::ENOSPC));
     }
     Ok(())

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::extract;
+use super::hashed::Hashed;
 use super::holds::{Held, Holds};
 use super::implied::{self, KeptDirectory};
 use super::reference::{Reference, is_digest, is_hex64};
@@ -209,6 +210,8 @@ impl ImageStore {
         let fresh = self.unrecorded.lock().get(layer_name(diff_id)?).cloned();
         match fresh {
             Some(record) => Ok(Some(record)),
+            // A power failure may bring a record back that was removed, but not its layer.
+            None if !self.layer(diff_id)?.is_dir() => Ok(None),
             None => Ok(files::read_json(&self.layer_record(diff_id)?)?),
         }
     }
@@ -241,10 +244,7 @@ impl ImageStore {
         }
         let temporary = self.temporary().join(id::new());
         files::make_dir(&temporary)?;
-        let mut hashed = Hashed {
-            inner: tar,
-            hash: Sha256::new(),
-        };
+        let mut hashed = Hashed::new(tar);
         let outcome = extract::layer(&mut hashed, &temporary)
             .map_err(StoreError::from)
             .and_then(|unpacked| {
@@ -253,7 +253,7 @@ impl ImageStore {
                 if io::copy(&mut padding, &mut io::sink())? > MAX_PADDING_BYTES {
                     return Err(StoreError::Padding);
                 }
-                let actual = format!("sha256:{}", id::hex(&hashed.hash.finalize()));
+                let actual = hashed.digest();
                 if actual == diff_id {
                     Ok(unpacked)
                 } else {
@@ -483,18 +483,9 @@ fn layer_name(diff_id: &str) -> Result<&str, StoreError> {
     if !is_digest(diff_id) {
         return Err(StoreError::DiffId(diff_id.to_owned()));
     }
-    Ok(&diff_id["sha256:".len().."sha256:".len() + 32])
+    const NAME_BYTES: usize = 32;
+    Ok(&diff_id["sha256:".len()..][..NAME_BYTES])
 }
 
-struct Hashed<R> {
-    inner: R,
-    hash: Sha256,
-}
-
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hash.update(&buffer[..count]);
-        Ok(count)
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -30,12 +30,12 @@ impl Idle {
     /// Returns once nothing has moved for the limit.
     pub async fn expired(&self) {
         loop {
-            let last = self.start + Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
-            let deadline = last + self.limit;
-            if Instant::now() >= deadline {
+            let last = Duration::from_millis(self.last_ms.load(Ordering::Relaxed));
+            let idle = self.start.elapsed().saturating_sub(last);
+            let Some(left) = self.limit.checked_sub(idle).filter(|left| !left.is_zero()) else {
                 return;
-            }
-            tokio::time::sleep_until(deadline).await;
+            };
+            tokio::time::sleep(left).await;
         }
     }
 }

@@ -98,7 +98,9 @@ pub async fn serve_spdy(
                         let _ = half.stream.output.refuse().await;
                     }
                     None => {
-                        halves.insert(key, (half, Instant::now() + creation));
+                        let now = Instant::now();
+                        let deadline = now.checked_add(creation).unwrap_or(now);
+                        halves.insert(key, (half, deadline));
                     }
                 }
             }

@@ -102,7 +102,7 @@ impl Tickets {
             ));
         }
         let url = format!("http://{}/{}/{token}", self.address, ticket.verb());
-        let expires = now + TICKET_TTL;
+        let expires = now.checked_add(TICKET_TTL).unwrap_or(now);
         waiting.order.push_back((token.clone(), expires));
         waiting.tickets.insert(token, (ticket, expires));
         Ok(url)

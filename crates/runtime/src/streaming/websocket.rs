@@ -97,7 +97,7 @@ impl Codec {
             STANDARD.encode_string(bytes, &mut text);
             return Message::text(text);
         }
-        let mut message = BytesMut::with_capacity(1 + bytes.len());
+        let mut message = BytesMut::with_capacity(bytes.len().saturating_add(1));
         message.put_u8(channel);
         message.put_slice(bytes);
         Message::Binary(message.freeze())
@@ -149,13 +149,14 @@ pub async fn port_forward(
     idle: Duration,
 ) {
     let mut channels = Channels::new();
-    let pairs: Vec<Pair> = (0..u8::MAX / 2)
+    let numbers = (0..u8::MAX - 1).step_by(2).zip((1..u8::MAX).step_by(2));
+    let pairs: Vec<Pair> = numbers
         .zip(ports)
-        .map(|(index, &port)| Pair {
+        .map(|((data, error), &port)| Pair {
             port,
-            input: channels.input(2 * index),
-            data: channels.output(2 * index),
-            error: channels.output(2 * index + 1),
+            input: channels.input(data),
+            data: channels.output(data),
+            error: channels.output(error),
         })
         .collect();
     let codec = Codec {

@@ -159,7 +159,7 @@ pub fn said(body: &[u8]) -> Option<String> {
 fn plain(text: &str) -> String {
     let mut plain = String::new();
     for c in text.chars() {
-        if plain.len() + c.len_utf8() > MAX_MESSAGE_BYTES - "...".len() {
+        if plain.len().saturating_add(c.len_utf8()) > const { MAX_MESSAGE_BYTES - "...".len() } {
             plain.push_str("...");
             break;
         }

@@ -94,11 +94,11 @@ impl Body {
         room::check(&file).map_err(RequestError::Disk)?;
         let mut hash = Sha256::new();
         let mut to = BufWriter::with_capacity(BUFFER_BYTES, tokio::fs::File::from_std(file));
-        let mut unchecked = 0;
+        let mut unchecked: u64 = 0;
         while let Some(chunk) = self.chunk().await? {
             hash.update(&chunk);
             to.write_all(&chunk).await.map_err(RequestError::Disk)?;
-            unchecked += chunk.len() as u64;
+            unchecked = unchecked.saturating_add(chunk.len() as u64);
             if unchecked >= room::CHECK_BYTES {
                 unchecked = 0;
                 room::check(to.get_ref()).map_err(RequestError::Disk)?;
@@ -108,7 +108,7 @@ impl Body {
         Ok(Spooled {
             file: to.into_inner().into_std().await,
             digest: format!("sha256:{}", id::hex(&hash.finalize())),
-            size: self.most - self.left,
+            size: self.most.saturating_sub(self.left),
         })
     }
 
@@ -131,11 +131,17 @@ struct Window {
     bytes: u64,
 }
 
+/// From now on. A wait that no clock can say is over at once.
+fn after(length: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(length).unwrap_or(now)
+}
+
 impl Window {
     fn new(length: Duration) -> Self {
         Self {
             length,
-            end: Instant::now() + length,
+            end: after(length),
             bytes: 0,
         }
     }
@@ -150,7 +156,8 @@ impl Window {
             }
             match timeout_at(self.end, response.chunk()).await {
                 Ok(Ok(chunk)) => {
-                    self.bytes += chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                    let more = chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+                    self.bytes = self.bytes.saturating_add(more);
                     return Ok(chunk);
                 }
                 Ok(Err(error)) => return Err(RequestError::of(error)),
@@ -167,7 +174,7 @@ impl Window {
             )));
         }
         self.bytes = 0;
-        self.end = Instant::now() + self.length;
+        self.end = after(self.length);
         Ok(())
     }
 }
@@ -197,7 +204,7 @@ pub async fn short(
     let mut bytes = Vec::new();
     let reading = async {
         while let Some(chunk) = response.chunk().await.map_err(RequestError::of)? {
-            let room = most - bytes.len();
+            let room = most.saturating_sub(bytes.len());
             bytes.extend_from_slice(&chunk[..chunk.len().min(room)]);
             if chunk.len() > room {
                 return Ok(false);

@@ -162,7 +162,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let mut chunk = BytesMut::zeroed(length.min(CHUNK_BYTES));
             self.source.read_exact(&mut chunk).await?;
             idle.touch();
-            length -= chunk.len();
+            length = length.saturating_sub(chunk.len());
             let count = chunk.len();
             let taken = match &input {
                 Some(input) => input.send(chunk.freeze()).await.is_ok(),

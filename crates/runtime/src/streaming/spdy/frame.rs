@@ -189,7 +189,7 @@ pub fn data(stream: u32, fin: bool, length: usize) -> Bytes {
 
 /// `headers` is compressed.
 pub fn syn_reply(stream: u32, headers: &[u8]) -> Bytes {
-    let mut frame = control(SYN_REPLY, 4 + headers.len());
+    let mut frame = control(SYN_REPLY, headers.len().saturating_add(4));
     frame.put_u32(stream);
     frame.put_slice(headers);
     frame.freeze()
@@ -224,7 +224,7 @@ pub fn window_update(stream: u32, delta: u32) -> Bytes {
 }
 
 fn control(kind: u16, length: usize) -> BytesMut {
-    let mut frame = BytesMut::with_capacity(HEAD_BYTES + length);
+    let mut frame = BytesMut::with_capacity(length.saturating_add(HEAD_BYTES));
     frame.put_u16(0x8000 | VERSION);
     frame.put_u16(kind);
     put_length(&mut frame, 0, length);

@@ -49,7 +49,7 @@ impl Decoder {
         let mut plain = Vec::with_capacity(1024);
         let start = self.stream.total_in();
         loop {
-            let used = (self.stream.total_in() - start) as usize;
+            let used = self.stream.total_in().saturating_sub(start) as usize;
             let before = plain.len();
             if before >= MAX_BLOCK_BYTES {
                 return Err(HeaderError::TooLong);
@@ -68,7 +68,7 @@ impl Decoder {
                 }
                 Err(error) => return Err(failed(error)),
             }
-            let consumed = (self.stream.total_in() - start) as usize;
+            let consumed = self.stream.total_in().saturating_sub(start) as usize;
             let full = plain.len() == plain.capacity();
             if consumed >= block.len() && !full {
                 return Ok(plain);
