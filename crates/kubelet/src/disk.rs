@@ -3,7 +3,6 @@
 use std::{ops::ControlFlow, path::Path};
 
 use knarr_host::Directory;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 /// Entries of a volume that are counted: what is beyond is left out of the figure. Counting takes about a second.
 const MAX_ENTRIES: u64 = 500_000;
@@ -13,12 +12,7 @@ const BLOCK_BYTES: u64 = 512;
 /// Does what waits for a disk, or for somebody who does: a disk may stall for half a minute, and everything else of the process
 /// needs this thread.
 pub(crate) fn waiting<T>(work: impl FnOnce() -> T) -> T {
-    let flavor = Handle::try_current().map(|runtime| runtime.runtime_flavor());
-    match flavor {
-        Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(work),
-        // There is nowhere else to go (tests), or nobody to make way for.
-        _ => work(),
-    }
+    knarr_tasks::waiting(work)
 }
 
 /// The bytes on disk and the entries of a directory, however deep. Its pod changes it meanwhile, and may have made it deep and wide:

@@ -1,7 +1,12 @@
 //! A pod's `/etc/hosts`, its hostname and its domain.
 
-use k8s_openapi::api::core::v1::Pod;
+use std::{io, path::Path};
 
+use k8s_openapi::api::core::v1::Pod;
+use knarr_config::ConfigFile;
+
+/// Longest file of the node's own that pods in its network get, bytes.
+const MAX_BYTES: u64 = 1 << 20;
 /// The longest label of DNS.
 const MAX_HOSTNAME_BYTES: usize = 63;
 /// The longest name that Linux gives a machine.
@@ -106,6 +111,15 @@ pub(crate) fn file(
         }
     }
     text
+}
+
+/// The node's own file.
+///
+/// # Errors
+/// Where it cannot be read, or is too long.
+pub(crate) fn of_node(path: &Path) -> io::Result<String> {
+    let text = ConfigFile::new(path, MAX_BYTES).read();
+    String::from_utf8(text.map_err(io::Error::other)?).map_err(io::Error::other)
 }
 
 #[cfg(test)]

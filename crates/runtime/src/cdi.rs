@@ -8,6 +8,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -184,7 +185,13 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 fn parse(path: &Path) -> Result<File, String> {
     let text = || -> io::Result<String> {
         let mut text = String::new();
-        let file = fs::File::open(path)?;
+        // Drivers write here, and whatever lies here does not block.
+        let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+        let mut options = fs::OpenOptions::new();
+        let file = options.read(true).custom_flags(flags).open(path)?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no regular file"));
+        }
         file.take(FILE_BYTES_MAX.saturating_add(1))
             .read_to_string(&mut text)?;
         Ok(text)

@@ -28,7 +28,7 @@ pub fn heavy<T>(work: impl FnOnce() -> T) -> T {
     })
 }
 
-/// Waits for something that others do, off the threads that everything else needs.
+/// Waits for something that others do, or for a disk, off the threads that everything else needs.
 ///
 /// Who waits keeps a thread: callers have a limit of their own.
 pub fn waiting<T>(wait: impl FnOnce() -> T) -> T {
@@ -67,17 +67,23 @@ mod tests {
     #[test]
     fn others_go_on_meanwhile() {
         let runtime = runtime();
-        let (began, begun) = mpsc::channel();
-        let (answered, answers) = mpsc::channel();
-        let busy = runtime.spawn(async move {
-            heavy(|| {
+        for reckons in [true, false] {
+            let (began, begun) = mpsc::channel();
+            let (answered, answers) = mpsc::channel();
+            let work = move || {
                 began.send(()).expect("somebody listens");
                 answers.recv_timeout(DEADLINE).is_ok()
-            })
-        });
-        begun.recv_timeout(DEADLINE).expect("it begins");
-        runtime.spawn(async move { answered.send(()) });
-        assert!(runtime.block_on(busy).expect("it ends"), "nobody answered");
+            };
+            let busy = runtime.spawn(async move {
+                match reckons {
+                    true => heavy(work),
+                    false => waiting(work),
+                }
+            });
+            begun.recv_timeout(DEADLINE).expect("it begins");
+            runtime.spawn(async move { answered.send(()) });
+            assert!(runtime.block_on(busy).expect("it ends"), "nobody answered");
+        }
     }
 
     /// Who has asked for much before keeps another waiting for as much as is being done, and one more.

@@ -1,10 +1,14 @@
 //! What files say of what a flag, or the cluster, may say as well.
 
-use std::{fs, net::IpAddr, path::Path};
+use std::{net::IpAddr, path::Path};
+
+use knarr_config::ConfigFile;
 
 use super::{ConfigurationError, KubeletConfiguration};
 use crate::{config::Config, sources::ManifestUrl};
 
+/// Longest file of authorities, bytes: some hundred of them.
+const MAX_CLIENT_CA_BYTES: u64 = 1 << 20;
 /// Where resolvers are unless somebody says otherwise.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
 
@@ -52,7 +56,8 @@ impl KubeletConfiguration {
             .map_err(|_| invalid("address", format!("{} is no IP address", own.address)))?;
         let authorities = &own.authentication.x509.client_ca_file;
         if !authorities.as_os_str().is_empty() {
-            let text = fs::read_to_string(authorities).map_err(|error| {
+            let text = ConfigFile::new(authorities, MAX_CLIENT_CA_BYTES).read();
+            let text = text.map_err(|error| {
                 let path = authorities.display();
                 invalid(
                     "authentication.x509.clientCAFile",
@@ -60,7 +65,7 @@ impl KubeletConfiguration {
                 )
             })?;
             config.client_ca_pem.push('\n');
-            config.client_ca_pem.push_str(&text);
+            config.client_ca_pem.push_str(&String::from_utf8_lossy(&text));
         }
         Ok(())
     }

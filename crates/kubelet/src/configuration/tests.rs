@@ -326,6 +326,15 @@ fn flags_go_before_files() {
             .to_string()
             .contains("unable to load client CA file /nowhere/ca.crt")
     );
+    let long = tempfile::NamedTempFile::new().unwrap();
+    long.as_file().set_len(2 << 20).unwrap();
+    let long = format!(
+        "authentication: {{x509: {{clientCAFile: '{}'}}}}",
+        long.path().display()
+    );
+    let long = read_text(&long).unwrap();
+    let error = crate::Config::default().configured(long).unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
 }
 
 #[test]

@@ -105,3 +105,13 @@ fn the_file_has_addresses_and_aliases() {
         "{own}"
     );
 }
+
+#[test]
+fn the_nodes_own_file_has_a_limit() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let limit = usize::try_from(MAX_BYTES).unwrap();
+    for (bytes, is_read) in [(0, true), (limit, true), (limit + 1, false)] {
+        std::fs::write(file.path(), "#".repeat(bytes)).unwrap();
+        assert_eq!(of_node(file.path()).is_ok(), is_read, "{bytes} bytes");
+    }
+}

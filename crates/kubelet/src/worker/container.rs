@@ -434,7 +434,7 @@ fn hosts_file(config: &Config, pod: &Pod, pod_ips: &[String]) -> io::Result<Path
         .and_then(|s| s.host_network)
         .unwrap_or(false);
     let own = host_network
-        .then(|| fs::read_to_string("/etc/hosts"))
+        .then(|| hosts::of_node(Path::new("/etc/hosts")))
         .transpose()?;
     let text = hosts::file(pod, pod_ips, &config.cluster_domain, own.as_deref());
     let dir = config.pod_dir(context::uid(pod));

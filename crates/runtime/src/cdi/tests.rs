@@ -127,3 +127,18 @@ fn later_directories_go_first_and_files_must_agree() {
     );
     assert!(resolve(&[], &[]).unwrap().0.is_empty());
 }
+
+/// Nobody writes to the FIFO: who opened it would wait for good, and with it each container that has devices.
+#[test]
+fn what_is_no_file_says_nothing() {
+    let directory = directory(&[("b.yaml", GPU)]);
+    let fifo = directory.path().join("a.json");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let (done, waits) = std::sync::mpsc::channel();
+    let directories = vec![directory.path().to_owned()];
+    std::thread::spawn(move || {
+        let _ = done.send(resolve(&directories, &names(&["one"])).is_ok());
+    });
+    let found = waits.recv_timeout(std::time::Duration::from_secs(20));
+    assert_eq!(found, Ok(true));
+}
