@@ -17,7 +17,7 @@ pub use self::leash::mark;
 use crate::{
     cert,
     cli::{Agent, Part},
-    instance::{Instance, NetworkNamespace, Note},
+    instance::{Instance, NetworkNamespace, Record},
     node::{self, ContainerRuntime, Host, Network, Node, Serving},
     parts::{self, Failure},
     preflight,
@@ -56,7 +56,7 @@ async fn serve(
         None => settings::token(flags)?,
     };
     let host = Host::of(&flags.data_dir, &flags.node, instance)?;
-    let mut note = Note {
+    let mut record = Record {
         ready: false,
         pid: std::process::id().cast_signed(),
         api: settings::servers(flags),
@@ -66,7 +66,7 @@ async fn serve(
         root_dir: flags.node.root_dir.clone(),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
-    instance.publish(&note)?;
+    instance.publish(&record)?;
     let ended = async {
         tokio::select! {
             signal = asked.wait() => signal,
@@ -81,9 +81,9 @@ async fn serve(
             return Ok(End::Asked);
         }
     };
-    note.ready = true;
-    instance.publish(&note)?;
-    greet(&output.progress, flags, &running, &note.api);
+    record.ready = true;
+    instance.publish(&record)?;
+    greet(&output.progress, flags, &running, &record.api);
     output.ready()?;
     let reason = tokio::select! {
         signal = &mut ended => {

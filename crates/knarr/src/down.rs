@@ -22,7 +22,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     cli::Down,
-    instance::{self, Instance, Note},
+    instance::{self, Instance, Record},
     network, nodes,
     progress::Progress,
 };
@@ -49,15 +49,15 @@ pub fn run(flags: &Down) -> Result<()> {
 
 async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     let progress = Progress::new();
-    let note = Note::read(data_dir)?;
+    let record = Record::read(data_dir)?;
     let (known, deleted) = match instance::identity(data_dir)? {
         Some(known) => (Some(known), None),
         None => (None, deleted::identity(data_dir).await?),
     };
     let identity = known.or(deleted);
-    instance::here(data_dir, note.as_ref(), "down")?;
+    instance::here(data_dir, record.as_ref(), "down")?;
     let instance = progress
-        .step("stop knarr", stop(data_dir, note.as_ref()))
+        .step("stop knarr", stop(data_dir, record.as_ref()))
         .await?;
     if let Some(identity) = deleted {
         let end = deleted::end(data_dir.to_owned(), identity);
@@ -69,10 +69,10 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
         .step("remove nodes", nodes::take_down_all(data_dir, identity))
         .await?;
     progress
-        .step("remove pods", pods::remove(data_dir, note.as_ref()))
+        .step("remove pods", pods::remove(data_dir, record.as_ref()))
         .await?;
     progress
-        .step("remove control groups", remove_cgroups(note.as_ref()))
+        .step("remove control groups", remove_cgroups(record.as_ref()))
         .await?;
     progress
         .step("remove networks and rules", remove_network(identity))
@@ -80,7 +80,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     progress
         .step("release mounts", async {
             release_mounts(data_dir, &data_dir.join("kubelet"))?;
-            match note.as_ref().and_then(|note| note.root_dir.as_ref()) {
+            match record.as_ref().and_then(|record| record.root_dir.as_ref()) {
                 Some(root) => leave_root(root, purge),
                 None => Ok(()),
             }
@@ -99,22 +99,22 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
 }
 
 /// Ends a running instance and takes its lock, so that none starts meanwhile.
-async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
+async fn stop(data_dir: &Path, record: Option<&Record>) -> Result<Instance> {
     if let Some(instance) = Instance::try_acquire(data_dir)? {
         return Ok(instance);
     }
-    let note = note.context("knarr is still starting; try again")?;
-    if !note.lives(data_dir) {
+    let record = record.context("knarr is still starting; try again")?;
+    if !record.lives(data_dir) {
         bail!(
             "knarr runs on {} in another pid namespace (there as pid {}); run knarr down there",
             data_dir.display(),
-            note.pid
+            record.pid
         );
     }
-    match kill(Pid::from_raw(note.pid), Signal::SIGTERM) {
+    match kill(Pid::from_raw(record.pid), Signal::SIGTERM) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => {
-            return Err(errno).with_context(|| format!("cannot stop knarr (pid {})", note.pid));
+            return Err(errno).with_context(|| format!("cannot stop knarr (pid {})", record.pid));
         }
     }
     let deadline = Instant::now() + STOP_TIMEOUT;
@@ -125,7 +125,7 @@ async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
         if Instant::now() > deadline {
             bail!(
                 "knarr (pid {}) did not stop within {}s",
-                note.pid,
+                record.pid,
                 STOP_TIMEOUT.as_secs()
             );
         }
@@ -134,8 +134,8 @@ async fn stop(data_dir: &Path, note: Option<&Note>) -> Result<Instance> {
 }
 
 /// Those of pods and shims; a cluster that never came up has none.
-async fn remove_cgroups(note: Option<&Note>) -> Result<()> {
-    let Some(root) = note.map(|note| note.cgroup_root.clone()) else {
+async fn remove_cgroups(record: Option<&Record>) -> Result<()> {
+    let Some(root) = record.map(|record| record.cgroup_root.clone()) else {
         return Ok(());
     };
     let removed = tokio::task::spawn_blocking(move || {

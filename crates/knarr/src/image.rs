@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use crate::{
     cli::{ImageAction, ImageCommand, ImageOutput},
-    instance::Note,
+    instance::Record,
     status::running,
 };
 
@@ -42,12 +42,12 @@ pub fn run(command: &ImageCommand) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let Some(note) = running(data_dir)? else {
+    let Some(record) = running(data_dir)? else {
         let dir = data_dir.display();
         bail!("no knarr runs on {dir}; start one with: knarr up (it imports what --image-dir has)");
     };
     let result = executor.block_on(async {
-        let mut node = Node::connect(data_dir, &note).await?;
+        let mut node = Node::connect(data_dir, &record).await?;
         match &command.action {
             ImageAction::Ls { output } => node.ls(*output).await,
             ImageAction::Pull { image } => node.pull(image).await,
@@ -88,21 +88,21 @@ fn reason(status: &Status) -> anyhow::Error {
 }
 
 impl Node {
-    async fn connect(data_dir: &std::path::Path, note: &Note) -> Result<Self> {
+    async fn connect(data_dir: &std::path::Path, record: &Record) -> Result<Self> {
         let own = || {
             knarr_runtime::Config::new(data_dir)
                 .socket
                 .display()
                 .to_string()
         };
-        let foreign = note.foreign_runtime.as_ref();
+        let foreign = record.foreign_runtime.as_ref();
         let endpoint = foreign.map_or_else(own, |foreign| foreign.endpoint.clone());
         let connected = knarr_cri::connect(&endpoint).await;
         let (runtime, images) =
             connected.with_context(|| match nix::unistd::geteuid().is_root() {
                 true => format!(
                     "knarr runs (pid {}), its container runtime does not",
-                    note.pid
+                    record.pid
                 ),
                 false => "only root may ask the container runtime; try it with sudo".to_owned(),
             })?;

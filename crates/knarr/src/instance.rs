@@ -1,4 +1,4 @@
-//! One instance a data directory: the lock, the identity that what it makes on the host bears, and the note by which `status`
+//! One instance a data directory: the lock, the identity that what it makes on the host bears, and the record by which `status`
 //! and `down` find a running one.
 
 use std::{
@@ -27,7 +27,7 @@ const IDENTITY: &str = "instance";
 
 /// What an instance says of itself: first when it has made nothing yet, so that `down` finds what it makes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Note {
+pub struct Record {
     /// Whether it serves.
     #[serde(default)]
     pub ready: bool,
@@ -136,19 +136,19 @@ impl Instance {
             if let Some(instance) = Self::try_acquire(data_dir)? {
                 return Ok(instance);
             }
-            if Note::read(data_dir)?.is_none_or(|note| note.lives(data_dir)) {
+            if Record::read(data_dir)?.is_none_or(|record| record.lives(data_dir)) {
                 break;
             }
             thread::sleep(ORPHAN_POLL);
         }
         match Self::try_acquire(data_dir)? {
             Some(instance) => Ok(instance),
-            None => match Note::read(data_dir)? {
-                Some(note) if note.ready && note.lives(data_dir) => bail!(
+            None => match Record::read(data_dir)? {
+                Some(record) if record.ready && record.lives(data_dir) => bail!(
                     "knarr already runs on {} (pid {}, API {}); use --data-dir for a second cluster",
                     data_dir.display(),
-                    note.pid,
-                    note.api
+                    record.pid,
+                    record.api
                 ),
                 _ => bail!("knarr already starts on {}", data_dir.display()),
             },
@@ -194,10 +194,10 @@ impl Instance {
         make().with_context(|| format!("cannot write {}", path.display()))
     }
 
-    /// Leaves the note for others.
-    pub fn publish(&mut self, note: &Note) -> Result<()> {
-        let text = serde_json::to_string(note)?;
-        // In this order there is a whole note at every moment, maybe with a rest of the last one behind it.
+    /// Leaves the record for others.
+    pub fn publish(&mut self, record: &Record) -> Result<()> {
+        let text = serde_json::to_string(record)?;
+        // In this order there is a whole record at every moment, maybe with a rest of the last one behind it.
         self.lock.rewind()?;
         self.lock.write_all(text.as_bytes())?;
         self.lock.set_len(text.len() as u64)?;
@@ -205,7 +205,7 @@ impl Instance {
     }
 }
 
-impl Note {
+impl Record {
     /// Whether its process is there: the one of that id that has the lock's file open. The id alone may be anybody's by now, or
     /// of another pid namespace.
     pub fn lives(&self, data_dir: &Path) -> bool {
@@ -219,7 +219,7 @@ impl Note {
         })
     }
 
-    /// The note of the last instance, which may have ended.
+    /// The record of the last instance, which may have ended.
     pub fn read(data_dir: &Path) -> Result<Option<Self>> {
         let path = lock_path(data_dir);
         let mut text = String::new();
@@ -262,8 +262,8 @@ impl NetworkNamespace {
 }
 
 /// Fails where the cluster's network is not: what a command would do to it would be done to another.
-pub fn here(data_dir: &Path, note: Option<&Note>, command: &str) -> Result<()> {
-    let Some(network) = note.and_then(|note| note.network) else {
+pub fn here(data_dir: &Path, record: Option<&Record>, command: &str) -> Result<()> {
+    let Some(network) = record.and_then(|record| record.network) else {
         return Ok(());
     };
     if network == NetworkNamespace::current()? {

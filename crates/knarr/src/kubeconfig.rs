@@ -11,7 +11,7 @@ use knarr_join::kubeconfig::Identity;
 use knarr_meta::clock;
 use knarr_x509::{Authority, Key, KeyType, Policy, Request, Subject, pem};
 
-use crate::{cli::KubeconfigCommand, instance::Note};
+use crate::{cli::KubeconfigCommand, instance::Record};
 
 /// Most characters of a user's or a group's name, which a certificate has to hold.
 const NAME_CHARACTERS: usize = 1_024;
@@ -88,8 +88,8 @@ fn server(flags: &KubeconfigCommand) -> Result<String> {
     if let Some(server) = &flags.server {
         return Ok(server.to_string());
     }
-    let note = Note::read(&flags.data_dir)?;
-    note.map(|note| note.api).with_context(|| {
+    let record = Record::read(&flags.data_dir)?;
+    record.map(|record| record.api).with_context(|| {
         format!(
             "{} does not say where the API server is; name it with --server",
             flags.data_dir.display()

@@ -67,7 +67,7 @@ async fn show(flags: &Logs) -> Result<()> {
                 left -= 1;
                 failed.push((node, error));
             }
-            Some(Answer::Note(note)) => eprintln!("{note}"),
+            Some(Answer::Warning(note)) => eprintln!("{note}"),
             Some(Answer::Progress(progress)) if stderr().is_terminal() => eprintln!("{progress}"),
             Some(Answer::Progress(_)) => {}
             None => break,
@@ -99,7 +99,7 @@ async fn follow(answers: &mut mpsc::Receiver<Answer>, printer: &mut Printer) -> 
     while let Some(answer) = answers.recv().await {
         match answer {
             Answer::Found(line) | Answer::Live(line) => printer.print(&line)?,
-            Answer::Note(note) => eprintln!("{note}"),
+            Answer::Warning(note) => eprintln!("{note}"),
             Answer::Failed { node, error } => eprintln!("{}", text::failure(&node, &error)),
             Answer::End | Answer::Progress(_) => {}
         }

@@ -10,7 +10,7 @@ use knarr_cni::{InstanceId, local};
 
 use crate::{
     cli::{AdminAccess, NodeAction, NodeCommand},
-    instance::{self, Note},
+    instance::{self, Record},
     nodes::{self, Request},
     token,
 };
@@ -48,7 +48,7 @@ async fn of_machine(action: &NodeAction, data_dir: &Path) -> Result<()> {
     let Some(instance) = instance::identity(data_dir)? else {
         bail!("there is no cluster on {}", data_dir.display());
     };
-    instance::here(data_dir, Note::read(data_dir)?.as_ref(), "node")?;
+    instance::here(data_dir, Record::read(data_dir)?.as_ref(), "node")?;
     match action {
         NodeAction::List => list(data_dir, &instance).await,
         NodeAction::Stop { name } => nodes::ask(data_dir, &Request::Stop(name.clone())).await,
@@ -67,8 +67,8 @@ async fn list(data_dir: &Path, instance: &InstanceId) -> Result<()> {
     let width = names.iter().map(String::len).max().unwrap_or_default();
     for name in names {
         let dir = instance::of_node(data_dir, &name);
-        let process = match Note::read(&dir)? {
-            Some(note) if note.lives(&dir) => format!("runs (pid {})", note.pid),
+        let process = match Record::read(&dir)? {
+            Some(record) if record.lives(&dir) => format!("runs (pid {})", record.pid),
             _ => "stopped".to_owned(),
         };
         let link = match local::is_cut(instance, &name).await {

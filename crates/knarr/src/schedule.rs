@@ -67,7 +67,7 @@ pub fn run(flags: &Schedule) -> Result<()> {
 
 /// The pod and the cluster that runs here.
 fn read_running(flags: &Schedule, config: &Config) -> Result<(Pod, Simulation)> {
-    let Some(note) = running(&flags.data_dir)? else {
+    let Some(record) = running(&flags.data_dir)? else {
         let dir = flags.data_dir.display();
         bail!(
             "no knarr runs on {dir}; start one with: knarr up, or name a saved cluster by --cluster"
@@ -78,7 +78,7 @@ fn read_running(flags: &Schedule, config: &Config) -> Result<(Pod, Simulation)> 
         .build()
         .context("cannot start the async runtime")?;
     let work = async {
-        let client = client(&note).await?;
+        let client = client(&record).await?;
         let pod = pod(&client, flags).await?;
         let simulation = simulation(&client, config, &pod).await?;
         Ok::<_, anyhow::Error>((pod, simulation))

@@ -85,7 +85,7 @@ async fn ask(socket: &Path, request: &Request) -> Result<Progress> {
 
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
 async fn status(socket: &Path) -> Result<()> {
-    println!("{}", told(&ask(socket, &Request::Status).await?));
+    println!("{}", summary(&ask(socket, &Request::Status).await?));
     Ok(())
 }
 
@@ -96,7 +96,7 @@ async fn rotate(socket: &Path) -> Result<()> {
     let live = std::io::stdout().is_terminal();
     while progress.phase == Phase::Writing {
         if live {
-            print!("\r{}", told(&progress));
+            print!("\r{}", summary(&progress));
             std::io::stdout().flush()?;
         }
         sleep(POLL).await;
@@ -105,14 +105,14 @@ async fn rotate(socket: &Path) -> Result<()> {
     if live {
         print!("\r");
     }
-    println!("{}", told(&progress));
+    println!("{}", summary(&progress));
     match progress.phase {
         Phase::Failed => bail!("not everything is encrypted with the newest key; rotate again"),
         _ => Ok(()),
     }
 }
 
-fn told(progress: &Progress) -> String {
+fn summary(progress: &Progress) -> String {
     let Progress {
         done,
         total,
@@ -159,7 +159,7 @@ mod tests {
             error: Some("/a: no".to_owned()),
         };
         assert_eq!(
-            told(&progress),
+            summary(&progress),
             "1 of 3 objects written, 1 failed (/a: no); 2 cannot be read, and are as they were"
         );
         let done = Progress {
@@ -167,6 +167,6 @@ mod tests {
             done: 3,
             ..Progress::default()
         };
-        assert_eq!(told(&done), "3 objects written with the newest key");
+        assert_eq!(summary(&done), "3 objects written with the newest key");
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     cli::Server,
     cluster,
     control_plane::{ControlPlane, Settings},
-    instance::{Instance, Note},
+    instance::{Instance, Record},
     network, node,
     parts::Failure,
     preflight,
@@ -36,7 +36,7 @@ async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Resu
     let settings = settings(flags, instance).await?;
     let kubeconfig = flags.server.kubeconfig.clone();
     let kubeconfig = kubeconfig.unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
-    let mut note = Note {
+    let mut record = Record {
         ready: false,
         pid: std::process::id().cast_signed(),
         api: network::api_url(flags.server.listen()),
@@ -47,7 +47,7 @@ async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Resu
         root_dir: None,
         foreign_runtime: None,
     };
-    instance.publish(&note)?;
+    instance.publish(&record)?;
     let failure = Failure::new();
     let starting = ControlPlane::start(&flags.server, &settings, &failure, progress);
     let control_plane = tokio::select! {
@@ -57,12 +57,12 @@ async fn serve(flags: &Server, instance: &mut Instance, output: &Output) -> Resu
             return Ok(End::Asked);
         }
     };
-    note.api = network::api_url(control_plane.address());
-    control_plane.write_kubeconfig(&note.api, &kubeconfig)?;
+    record.api = network::api_url(control_plane.address());
+    control_plane.write_kubeconfig(&record.api, &kubeconfig)?;
     up::give_to_owner_of_directory(&kubeconfig)?;
-    note.ready = true;
-    instance.publish(&note)?;
-    greet(progress, &note.api, &kubeconfig.display().to_string());
+    record.ready = true;
+    instance.publish(&record)?;
+    greet(progress, &record.api, &kubeconfig.display().to_string());
     output.ready()?;
     let reason = tokio::select! {
         signal = asked.wait() => {

@@ -42,7 +42,7 @@ const CAPACITY: [(&str, &str); 4] = [
 pub fn run(command: &SimCommand) -> Result<()> {
     match &command.action {
         SimAction::Nodes(flags) => process::stateless(&flags.log, nodes(flags)),
-        SimAction::Report(flags) => process::stateless(&flags.log, tell(flags)),
+        SimAction::Report(flags) => process::stateless(&flags.log, print_report(flags)),
     }
 }
 
@@ -178,7 +178,7 @@ impl Live {
     }
 }
 
-async fn tell(flags: &SimReport) -> Result<()> {
+async fn print_report(flags: &SimReport) -> Result<()> {
     let mut asked = Asked::listen()?;
     let clients = connect(&flags.access).await?;
     let progress = progress::Progress::new();

@@ -115,7 +115,7 @@ fn save_command(data_dir: &Path, output: Option<&Path>) -> Result<()> {
         Some(copied) => copied,
         None => save_at_rest(data_dir, &file)?,
     };
-    print!("{}", told(&file, &copied));
+    print!("{}", summary(&file, &copied));
     println!(
         "it does not have the keys: keep a copy of {} apart from it",
         data_dir.join("pki").display()
@@ -139,7 +139,7 @@ fn by_time(data_dir: &Path, now: Timestamp) -> Result<PathBuf> {
     Ok(folder.join(format!("{name}.{EXTENSION}")))
 }
 
-fn told(file: &Path, copied: &Copied) -> String {
+fn summary(file: &Path, copied: &Copied) -> String {
     format!(
         "{}: {} objects at revision {}, {}\n",
         file.display(),
@@ -176,7 +176,7 @@ fn restore(data_dir: &Path, file: &Path) -> Result<()> {
             return Err(error).with_context(|| format!("cannot use {shown}; nothing was changed"));
         }
     };
-    print!("{}", told(&store, &copied));
+    print!("{}", summary(&store, &copied));
     if let Some(kept) = kept {
         println!("the store that was there is {} now", kept.display());
     }

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::{
     access,
     cli::Status,
-    instance::{Instance, Note},
+    instance::{Instance, Record},
 };
 
 /// A cluster that does not answer by then is not well.
@@ -22,48 +22,48 @@ pub fn run(flags: &Status) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")?;
-    let Some(note) = running(data_dir)? else {
+    let Some(record) = running(data_dir)? else {
         bail!(
             "no knarr runs on {}; start one with: knarr up",
             data_dir.display()
         );
     };
-    if note.kubeconfig.is_none() {
-        show_agent(&note);
+    if record.kubeconfig.is_none() {
+        show_agent(&record);
         return Ok(());
     }
-    match runtime.block_on(async { timeout(ANSWER_TIMEOUT, show(&note)).await }) {
+    match runtime.block_on(async { timeout(ANSWER_TIMEOUT, show(&record)).await }) {
         Ok(result) => result,
         Err(_) => bail!(
             "knarr runs (pid {}) but {} gave no answer within {}s; see its log",
-            note.pid,
-            note.api,
+            record.pid,
+            record.api,
             ANSWER_TIMEOUT.as_secs()
         ),
     }
 }
 
-/// The note of the instance that holds the data directory's lock.
-pub fn running(data_dir: &Path) -> Result<Option<Note>> {
+/// The record of the instance that holds the data directory's lock.
+pub fn running(data_dir: &Path) -> Result<Option<Record>> {
     if !data_dir.is_dir() || Instance::try_acquire(data_dir)?.is_some() {
         return Ok(None);
     }
-    match Note::read(data_dir)? {
-        Some(note) if note.ready => Ok(Some(note)),
+    match Record::read(data_dir)? {
+        Some(record) if record.ready => Ok(Some(record)),
         _ => bail!("knarr is starting on {}", data_dir.display()),
     }
 }
 
 /// A node has no rights to tell of its cluster.
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
-fn show_agent(note: &Note) {
-    println!("knarr agent runs (pid {})", note.pid);
-    println!("  node of     {}", note.api);
+fn show_agent(record: &Record) {
+    println!("knarr agent runs (pid {})", record.pid);
+    println!("  node of     {}", record.api);
 }
 
 #[expect(clippy::print_stdout, reason = "this is what the user asked for")]
-async fn show(note: &Note) -> Result<()> {
-    let client = client(note).await?;
+async fn show(record: &Record) -> Result<()> {
+    let client = client(record).await?;
     let version = client
         .apiserver_version()
         .await
@@ -72,9 +72,9 @@ async fn show(note: &Note) -> Result<()> {
         .list(&ListParams::default())
         .await?;
     let pods = Api::<Pod>::all(client).list(&ListParams::default()).await?;
-    println!("knarr {} runs (pid {})", version.git_version, note.pid);
-    println!("  API         {}", note.api);
-    if let Some(kubeconfig) = &note.kubeconfig {
+    println!("knarr {} runs (pid {})", version.git_version, record.pid);
+    println!("  API         {}", record.api);
+    if let Some(kubeconfig) = &record.kubeconfig {
         println!("  kubeconfig  {}", kubeconfig.display());
     }
     if nodes.items.is_empty() {
@@ -93,11 +93,11 @@ async fn show(note: &Note) -> Result<()> {
 }
 
 /// A client of the cluster, as its administrator.
-pub async fn client(note: &Note) -> Result<Client> {
-    let Some(path) = &note.kubeconfig else {
+pub async fn client(record: &Record) -> Result<Client> {
+    let Some(path) = &record.kubeconfig else {
         bail!(
             "this is the data directory of a node; ask the cluster of {}",
-            note.api
+            record.api
         );
     };
     access::by_kubeconfig(path).await

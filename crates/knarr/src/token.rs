@@ -58,7 +58,7 @@ pub fn kubeconfig(access: &AdminAccess) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     match running(&access.data_dir)? {
-        Some(note) => note.kubeconfig.with_context(|| {
+        Some(record) => record.kubeconfig.with_context(|| {
             let dir = access.data_dir.display();
             format!("{dir} is a node's; name its cluster with --kubeconfig")
         }),

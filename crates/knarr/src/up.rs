@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::{
     cli::Up,
     cluster::Cluster,
-    instance::{Instance, NetworkNamespace, Note},
+    instance::{Instance, NetworkNamespace, Record},
     network,
     node::Host,
     preflight,
@@ -44,7 +44,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
         .kubeconfig
         .clone()
         .unwrap_or_else(|| flags.data_dir.join("admin.kubeconfig"));
-    let mut note = Note {
+    let mut record = Record {
         ready: false,
         pid: std::process::id().cast_signed(),
         api: network::api_url(flags.server.listen()),
@@ -54,7 +54,7 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
         root_dir: flags.node.root_dir.clone(),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
-    instance.publish(&note)?;
+    instance.publish(&record)?;
     // Before the cluster itself has them.
     let taken = traffic::taken_ports(flags);
     let cluster = tokio::select! {
@@ -64,12 +64,12 @@ async fn serve(flags: &Up, instance: &mut Instance, output: &Output) -> Result<E
             return Ok(End::Asked);
         }
     };
-    note.api = network::api_url(cluster.address());
-    cluster.write_kubeconfig(&note.api, &kubeconfig)?;
+    record.api = network::api_url(cluster.address());
+    cluster.write_kubeconfig(&record.api, &kubeconfig)?;
     give_to_owner_of_directory(&kubeconfig)?;
-    note.ready = true;
-    instance.publish(&note)?;
-    greet(progress, &note.api, &kubeconfig, flags.detach);
+    record.ready = true;
+    instance.publish(&record)?;
+    greet(progress, &record.api, &kubeconfig, flags.detach);
     for problem in taken {
         progress.line("");
         progress.line(&problem);

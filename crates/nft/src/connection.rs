@@ -91,7 +91,7 @@ impl Connection {
         self.answers(|answer| {
             let place = answer.sequence.wrapping_sub(first);
             if place < encoded.messages() {
-                outcome.note(place, &answer);
+                outcome.record(place, &answer);
             }
         })?;
         outcome.judge(&encoded)
@@ -265,7 +265,7 @@ struct Failure {
 }
 
 impl Outcome {
-    fn note(&mut self, place: u32, answer: &Message<'_>) {
+    fn record(&mut self, place: u32, answer: &Message<'_>) {
         if i32::from(answer.kind) != NLMSG_ERROR {
             return;
         }

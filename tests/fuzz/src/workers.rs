@@ -21,7 +21,7 @@ const TICK: Duration = Duration::from_millis(250);
 /// A target's name, and what came of it.
 pub type Outcome = (&'static str, Report);
 
-/// What workers tell.
+/// What workers report.
 enum News {
     Report(usize, Report),
     /// A line for the user.
@@ -40,22 +40,22 @@ pub fn work(name: &'static str, time: Duration) -> Result<()> {
         keep: true,
         progress: &mut |report| {
             // Nobody listens: whoever started this has been ended.
-            if tell(report).is_err() {
+            if print_report(report).is_err() {
                 std::process::exit(1);
             }
         },
     };
-    tell(engine::run(name, &mut *target, plan)?)
+    print_report(engine::run(name, &mut *target, plan)?)
 }
 
-fn tell(report: Report) -> Result<()> {
+fn print_report(report: Report) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{} {} {}", report.inputs, report.new, report.findings)?;
     Ok(out.flush()?)
 }
 
-/// What [`tell`] wrote.
-fn told(line: &str) -> Option<Report> {
+/// What [`print_report`] wrote.
+fn parse_report(line: &str) -> Option<Report> {
     let mut numbers = line.split(' ');
     Some(Report {
         inputs: numbers.next()?.parse().ok()?,
@@ -80,7 +80,7 @@ pub fn run(names: &[&'static str], time: Duration, jobs: usize) -> Result<Vec<Ou
             next += 1;
             continue;
         }
-        hear(&news, &mut progress)?;
+        receive(&news, &mut progress)?;
         progress.show();
     }
     progress.clear();
@@ -88,8 +88,8 @@ pub fn run(names: &[&'static str], time: Duration, jobs: usize) -> Result<Vec<Ou
     Ok(outcomes.map(|one| (one.name, one.report)).collect())
 }
 
-/// Takes in what workers have told, or waits a tick for it.
-fn hear(news: &Receiver<News>, progress: &mut Progress) -> Result<()> {
+/// Takes in what workers have reported, or waits a tick for it.
+fn receive(news: &Receiver<News>, progress: &mut Progress) -> Result<()> {
     match news.recv_timeout(TICK) {
         Ok(News::Report(index, report)) => progress.targets[index].report = report,
         Ok(News::Line(line)) => progress.say(&line),
@@ -143,7 +143,7 @@ fn follow(
 ) -> Result<Option<String>> {
     let reports = child.stdout.take().context("standard output")?;
     for line in BufReader::new(reports).lines().map_while(Result::ok) {
-        if let Some(report) = told(&line) {
+        if let Some(report) = parse_report(&line) {
             let _ = news.send(News::Report(index, report));
         }
     }

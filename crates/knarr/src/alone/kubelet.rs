@@ -23,7 +23,7 @@ use tracing::info;
 use super::{identity, own_identity, read};
 use crate::{
     cli::{KubeletAlone, Part, WithoutFlags},
-    instance::{Instance, NetworkNamespace, Note},
+    instance::{Instance, NetworkNamespace, Record},
     node::{self, ClusterSettings, ContainerRuntime, Host, Network, Node, Serving},
     parts::{self, Failure},
     preflight,
@@ -63,7 +63,7 @@ pub fn run(mut flags: Box<KubeletAlone>) -> Result<()> {
 async fn serve(flags: &KubeletAlone, instance: &mut Instance, output: &Output) -> Result<End> {
     let mut asked = Asked::listen()?;
     let host = Host::of(&flags.data_dir, &flags.node, instance)?;
-    let mut note = Note {
+    let mut record = Record {
         ready: false,
         pid: std::process::id().cast_signed(),
         api: String::new(),
@@ -73,7 +73,7 @@ async fn serve(flags: &KubeletAlone, instance: &mut Instance, output: &Output) -
         network: Some(NetworkNamespace::current()?),
         foreign_runtime: host.foreign_runtime(&flags.node),
     };
-    instance.publish(&note)?;
+    instance.publish(&record)?;
     let running = tokio::select! {
         running = Running::start(flags, host, &output.progress) => running?,
         signal = asked.wait() => {
@@ -81,9 +81,9 @@ async fn serve(flags: &KubeletAlone, instance: &mut Instance, output: &Output) -
             return Ok(End::Asked);
         }
     };
-    note.api.clone_from(&running.api);
-    note.ready = true;
-    instance.publish(&note)?;
+    record.api.clone_from(&running.api);
+    record.ready = true;
+    instance.publish(&record)?;
     let progress = &output.progress;
     progress.line(&format!(
         "knarr kubelet runs  (node {} of {})",

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::{connect, host_name};
 use crate::{
     cli::ProxyAlone,
-    instance::{Instance, NetworkNamespace, Note},
+    instance::{Instance, NetworkNamespace, Record},
     parts, preflight,
     process::{Asked, Daemon, End, Output},
     ranges::Ranges,
@@ -44,7 +44,7 @@ async fn serve(flags: &ProxyAlone, instance: &mut Instance) -> Result<End> {
     let mut asked = Asked::listen()?;
     let identity = instance.identity(&flags.data_dir)?;
     let clients = connect(&flags.api, false).await?;
-    instance.publish(&Note {
+    instance.publish(&Record {
         ready: true,
         pid: std::process::id().cast_signed(),
         api: clients.server().to_string(),

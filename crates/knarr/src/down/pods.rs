@@ -14,7 +14,7 @@ use knarr_runtime::Runtime;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use crate::instance::{ForeignRuntime, Note};
+use crate::instance::{ForeignRuntime, Record};
 
 /// The embedded runtime makes its socket first thing; another one has it, unless it is being started again.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -23,12 +23,12 @@ const CONNECT_POLL: Duration = Duration::from_millis(10);
 const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Removes every pod of the cluster. Repeating it is fine.
-pub async fn remove(data_dir: &Path, note: Option<&Note>) -> Result<()> {
-    if let Some(runtime) = note.and_then(|note| note.foreign_runtime.as_ref()) {
+pub async fn remove(data_dir: &Path, record: Option<&Record>) -> Result<()> {
+    if let Some(runtime) = record.and_then(|record| record.foreign_runtime.as_ref()) {
         remove_foreign(runtime).await?;
     }
     // The cluster may have had the embedded runtime before.
-    remove_embedded(data_dir, note).await
+    remove_embedded(data_dir, record).await
 }
 
 /// Those that this cluster's kubelet made; the runtime may have others'.
@@ -53,10 +53,10 @@ async fn remove_foreign(runtime: &ForeignRuntime) -> Result<()> {
 }
 
 /// Starts the embedded runtime alone and has it remove every sandbox.
-async fn remove_embedded(data_dir: &Path, note: Option<&Note>) -> Result<()> {
+async fn remove_embedded(data_dir: &Path, record: Option<&Record>) -> Result<()> {
     let mut config = knarr_runtime::Config::new(data_dir);
-    if let Some(note) = note {
-        config.cgroup_root.clone_from(&note.cgroup_root);
+    if let Some(record) = record {
+        config.cgroup_root.clone_from(&record.cgroup_root);
     }
     let endpoint = config.socket.display().to_string();
     let token = CancellationToken::new();

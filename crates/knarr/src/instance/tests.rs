@@ -5,7 +5,7 @@ fn the_second_instance_learns_of_the_first() {
     let dir = std::env::temp_dir().join(format!("knarr-instance-{}", std::process::id()));
     make_data_dir(&dir).unwrap();
     let mut first = Instance::acquire(&dir).unwrap();
-    let note = Note {
+    let record = Record {
         ready: true,
         pid: std::process::id().cast_signed(),
         api: "https://127.0.0.1:6443".to_owned(),
@@ -18,14 +18,14 @@ fn the_second_instance_learns_of_the_first() {
             owner: dir.display().to_string(),
         }),
     };
-    first.publish(&note).unwrap();
-    let read = Note::read(&dir).unwrap().unwrap();
+    first.publish(&record).unwrap();
+    let read = Record::read(&dir).unwrap().unwrap();
     assert!(read.lives(&dir));
-    assert_eq!(read.network, note.network);
-    assert_eq!(read.foreign_runtime, note.foreign_runtime);
+    assert_eq!(read.network, record.network);
+    assert_eq!(read.foreign_runtime, record.foreign_runtime);
     let error = Instance::acquire(&dir).err().unwrap().to_string();
     assert!(
-        error.contains(&format!("pid {}, API https://127.0.0.1:6443", note.pid)),
+        error.contains(&format!("pid {}, API https://127.0.0.1:6443", record.pid)),
         "{error}"
     );
     drop(first);
@@ -66,6 +66,6 @@ fn a_namespace_can_be_found() {
 #[test]
 fn a_note_of_an_older_version_can_be_read() {
     let text = r#"{"pid":1,"api":"","kubeconfig":"","node_name":"a","cgroup_root":"/knarr"}"#;
-    let note: Note = serde_json::from_str(text).unwrap();
-    assert_eq!(note.foreign_runtime, None);
+    let record: Record = serde_json::from_str(text).unwrap();
+    assert_eq!(record.foreign_runtime, None);
 }

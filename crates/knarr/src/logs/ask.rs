@@ -36,7 +36,7 @@ pub enum Answer {
         node: String,
         error: String,
     },
-    Note(String),
+    Warning(String),
     /// For whoever waits.
     Progress(String),
 }
@@ -146,11 +146,11 @@ async fn ask(
                 if end.unread > 0 {
                     let unread = end.unread;
                     let note = format!("{node}: {unread} blocks of logs could not be read");
-                    let _ = to.send(Answer::Note(note)).await;
+                    let _ = to.send(Answer::Warning(note)).await;
                 }
                 Answer::End
             }
-            Frame::Missed { missed } => Answer::Note(format!(
+            Frame::Missed { missed } => Answer::Warning(format!(
                 "{node}: {missed} lines were missed: they came too fast"
             )),
             Frame::Other(IgnoredAny) => continue,

@@ -49,7 +49,7 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    fn tell(&self, phase: Phase) {
+    fn report(&self, phase: Phase) {
         self.phase.send_replace(phase);
         self.changed.notify_one();
     }
@@ -59,7 +59,7 @@ impl Keeper {
         let mut pause = RESTART_FIRST;
         loop {
             if !*self.wanted.borrow() {
-                self.tell(Phase::Stopped);
+                self.report(Phase::Stopped);
                 let wish = self.wanted.wait_for(|wanted| *wanted);
                 match token.run_until_cancelled(wish).await {
                     Some(Ok(_)) => {}
@@ -67,7 +67,7 @@ impl Keeper {
                 }
                 pause = RESTART_FIRST;
             }
-            self.tell(Phase::Starting);
+            self.report(Phase::Starting);
             let started = Instant::now();
             let ended = self.run(&token).await;
             if token.is_cancelled() {
@@ -81,7 +81,7 @@ impl Keeper {
                 node = self.name.text,
                 reason, "a node's process has ended, it is started again"
             );
-            self.tell(Phase::Ended(reason));
+            self.report(Phase::Ended(reason));
             if started.elapsed() >= STEADY {
                 pause = RESTART_FIRST;
             }
@@ -108,7 +108,7 @@ impl Keeper {
             "a node's process runs"
         );
         tokio::select! {
-            reason = child.run(&join, || self.tell(Phase::Runs)) => reason,
+            reason = child.run(&join, || self.report(Phase::Runs)) => reason,
             () = unwanted(&self.wanted, token) => {
                 child.stop(PROCESS_STOP).await;
                 Ok("stopped".to_owned())

@@ -24,7 +24,7 @@ use tokio::{process::Command, runtime::Handle, time::timeout};
 use super::names;
 use crate::{
     failure,
-    instance::{self, Note},
+    instance::{self, Record},
 };
 
 /// How many are taken down at a time: each is a process that removes containers.
@@ -113,9 +113,9 @@ fn or_gone<T>(deleted: Result<T, kube::Error>) -> Result<(), kube::Error> {
 
 /// `knarr down` of one node, where its network is.
 async fn down(dir: &Path) -> Result<()> {
-    let note = Note::read(dir)?;
-    let namespace = note
-        .and_then(|note| note.network)
+    let record = Record::read(dir)?;
+    let namespace = record
+        .and_then(|record| record.network)
         .and_then(|network| network.find());
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
     let mut command = Command::new(program);
@@ -158,4 +158,44 @@ fn spawn_within(path: PathBuf, command: &mut Command) -> std::io::Result<tokio::
         let _entered = runtime.enter();
         command.spawn()
     })?
+}
+
+#[cfg(test)]
+mod tests {
+    use knarr_client::fake;
+    use serde_json::json;
+
+    use super::*;
+
+    /// A pod's controller makes another of its name as soon as the Node is gone; that one runs elsewhere.
+    #[tokio::test]
+    async fn pods_are_deleted_by_their_uid() {
+        let (client, mut server) = fake::client();
+        let deleting = tokio::spawn(delete_objects("gone", client));
+        let node = server.next().await;
+        assert_eq!(
+            (&*node.method, &*node.uri),
+            ("DELETE", "/api/v1/nodes/gone?")
+        );
+        node.answer(404, &status(404, "NotFound"));
+        let list = server.next().await;
+        assert_eq!(list.method, "GET");
+        assert!(list.uri.contains("fieldSelector=spec.nodeName%3Dgone"));
+        let pod = json!({"metadata": {"namespace": "x", "name": "web-0", "uid": "first"}});
+        let pods = json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": [pod]});
+        list.answer(200, &pods);
+        let delete = server.next().await;
+        assert_eq!(
+            (&*delete.method, &*delete.uri),
+            ("DELETE", "/api/v1/namespaces/x/pods/web-0?")
+        );
+        assert_eq!(delete.body["preconditions"]["uid"], "first");
+        assert_eq!(delete.body["gracePeriodSeconds"], 0);
+        delete.answer(409, &status(409, "Conflict"));
+        assert!(deleting.await.unwrap().is_ok());
+    }
+
+    fn status(code: u16, reason: &str) -> serde_json::Value {
+        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "reason": reason})
+    }
 }
