@@ -287,3 +287,27 @@ pub(crate) async fn blocking<T: Send + 'static>(
         }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// There is one thread for requests: it answers while the disk does not.
+    #[test]
+    fn what_waits_for_a_disk_holds_no_thread_of_requests() {
+        let runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = { runtime }.worker_threads(1).enable_all().build().unwrap();
+        let (answered, answers) = mpsc::channel();
+        let stalled = runtime.spawn(blocking("write", move || {
+            Ok(answers.recv_timeout(Duration::from_secs(60)).is_ok())
+        }));
+        runtime.spawn(async move { answered.send(()) });
+        assert!(
+            runtime.block_on(stalled).unwrap().unwrap(),
+            "nobody answered"
+        );
+    }
+}
