@@ -8,9 +8,12 @@
 mod cases;
 mod client;
 mod compare;
+#[cfg(test)]
+mod coverage;
 mod known;
 mod mutate;
 mod objects;
+mod parts;
 mod report;
 mod servers;
 mod special;

@@ -1,24 +1,30 @@
-//! A valid object of each kind, which all requests are made from.
+//! Valid objects of each kind, which all requests are made from: together they set every field (`coverage`).
 
 use anyhow::{Context, Result, bail};
 use knarr_api::{
     built_in_kinds,
+    kind::Verb,
     schema::{self, Schema},
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-const TEXTS: [&str; 6] = [
+use super::parts;
+
+const TEXTS: [&str; 9] = [
     include_str!("objects/core.yaml"),
     include_str!("objects/volumes.yaml"),
     include_str!("objects/workloads.yaml"),
+    include_str!("objects/templates.yaml"),
     include_str!("objects/network.yaml"),
     include_str!("objects/access.yaml"),
     include_str!("objects/extension.yaml"),
+    include_str!("objects/devices.yaml"),
+    include_str!("objects/admission.yaml"),
 ];
 
 /// What has to be there before: a path, and an object to be made there.
-pub const FOUNDATION: [(&str, &str); 5] = [
+pub const FOUNDATION: [(&str, &str); 6] = [
     (
         "/api/v1/namespaces",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}"#,
@@ -35,6 +41,11 @@ pub const FOUNDATION: [(&str, &str); 5] = [
     (
         "/apis/storage.k8s.io/v1/storageclasses",
         r#"{"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": "local-path", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}}, "provisioner": "rancher.io/local-path", "reclaimPolicy": "Delete", "volumeBindingMode": "WaitForFirstConsumer"}"#,
+    ),
+    // Admission looks for the class of a pod.
+    (
+        "/apis/node.k8s.io/v1/runtimeclasses",
+        r#"{"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "metadata": {"name": "sandbox"}, "handler": "sandbox", "overhead": {"podFixed": {"cpu": "10m"}}}"#,
     ),
     (
         "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
@@ -54,6 +65,8 @@ pub struct Example {
     /// Where it is; `None` for kinds that are only asked.
     pub path: Option<String>,
     pub subresources: Vec<&'static str>,
+    /// Whether somebody makes such objects.
+    pub made: bool,
     /// The type of its kind, where that is one of the program's own.
     pub schema: Option<&'static Schema>,
 }
@@ -67,15 +80,19 @@ impl Example {
 
 /// All, in the order in which they can be made.
 pub fn all() -> Result<Vec<Example>> {
-    let mut examples = Vec::new();
+    let mut objects = Vec::new();
     for text in TEXTS {
         for document in serde_yaml_ng::Deserializer::from_str(text) {
-            let object = Value::deserialize(document).context("an object is no YAML")?;
-            let shown = format!("{} {}", object["kind"], object["metadata"]["name"]);
-            examples.push(example(object).context(shown)?);
+            objects.push(Value::deserialize(document).context("an object is no YAML")?);
         }
     }
-    Ok(examples)
+    let whole = |object: &Value| {
+        let shown = format!("{} {}", object["kind"], object["metadata"]["name"]);
+        parts::filled_in(object, &objects)
+            .and_then(example)
+            .context(shown)
+    };
+    objects.iter().map(whole).collect()
 }
 
 fn example(object: Value) -> Result<Example> {
@@ -90,21 +107,24 @@ fn example(object: Value) -> Result<Example> {
         known.kind == kind
             && knarr_api::Served::all(known).any(|s| s.group() == group && s.version() == version)
     };
-    let (resource, namespaced, stored, subresources) = match built_in_kinds().iter().find(serves) {
-        Some(known) => (
-            known.resource.to_string(),
-            known.namespaced(),
-            known.storage.is_some(),
-            known.subresources.iter().map(|s| s.name).collect(),
-        ),
-        None if group == "example.com" => (
-            format!("{}s", kind.to_lowercase()),
-            true,
-            true,
-            vec!["status", "scale"],
-        ),
-        None => bail!("knarr has no {kind} of {api_version}"),
-    };
+    let (resource, namespaced, stored, subresources, made) =
+        match built_in_kinds().iter().find(serves) {
+            Some(known) => (
+                known.resource.to_string(),
+                known.namespaced(),
+                known.verbs.contains(&Verb::Get),
+                known.subresources.iter().map(|s| s.name).collect(),
+                known.verbs.contains(&Verb::Create),
+            ),
+            None if group == "example.com" => (
+                format!("{}s", kind.to_lowercase()),
+                true,
+                true,
+                vec!["status", "scale"],
+                true,
+            ),
+            None => bail!("knarr has no {kind} of {api_version}"),
+        };
     let collection = match (namespaced, object["metadata"]["namespace"].as_str()) {
         (false, _) => format!("{base}/{resource}"),
         (true, namespace) => {
@@ -123,6 +143,7 @@ fn example(object: Value) -> Result<Example> {
         collection,
         path,
         subresources,
+        made,
         schema: definition.map(|definition| definition.schema()),
     })
 }
@@ -133,17 +154,13 @@ mod tests {
 
     use super::*;
 
-    /// Bindings are made on pods, and ComponentStatuses by nobody: `special.yaml` asks about them.
-    const WITHOUT: [&str; 2] = ["Binding", "ComponentStatus"];
-
     #[test]
     fn every_kind_has_an_object() {
         let examples = all().unwrap();
         let have: BTreeSet<&str> = examples.iter().map(|e| e.kind.as_str()).collect();
         for kind in built_in_kinds() {
             let name: &str = &kind.kind;
-            let wanted = !WITHOUT.contains(&name);
-            assert_eq!(have.contains(name), wanted, "{name}");
+            assert!(have.contains(name), "{name}");
         }
     }
 

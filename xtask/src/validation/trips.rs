@@ -18,6 +18,9 @@ const FIRST: &str = "first";
 const SECOND: &str = "second";
 
 pub fn create(example: &Example) -> Vec<Request> {
+    if !example.made {
+        return Vec::new();
+    }
     let request = Request::new("create", "POST", example.collection.clone());
     vec![request.json(&example.object).label(VALID)]
 }
