@@ -12,7 +12,19 @@ use knarr_meta::{
 };
 use serde_json::Value;
 
+use crate::{apps, kind::Part, tree};
+
 const GROUP: &str = "flowcontrol.apiserver.k8s.io";
+
+/// An update through this part keeps the other, and one of the status keeps the metadata as well.
+fn prepare_update(new: &mut Value, old: &Value, part: Part) {
+    apps::keep_other_part(new, old, part);
+    if part == Part::Status {
+        for field in ["labels", "annotations", "ownerReferences", "finalizers"] {
+            tree::keep_metadata(new, old, field);
+        }
+    }
+}
 
 /// Conditions of either kind: each type is there once.
 fn validate_conditions(object: &Value, errors: &mut ErrorList) {

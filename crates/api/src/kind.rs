@@ -382,7 +382,8 @@ pub trait Strategy: Send + Sync {
         fields_differ(new, old)
     }
 
-    /// Whether fields of features that are switched off count as changes before they are dropped.
+    /// Whether what cannot be written (fields of features that are switched off, and those that [`Strategy::prepare_update`] takes
+    /// away) counts as a change before it is dropped.
     fn counts_dropped(&self) -> bool {
         false
     }

@@ -72,13 +72,13 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
     };
     if info.subresource.is_empty() {
         if !kind.verbs.contains(&verb) {
-            // A watch comes to where lists are made, if there are any.
-            return Err(
-                match verb == Verb::Watch && kind.verbs.contains(&Verb::List) {
-                    true => Status::method_not_supported(ask.group_resource(), "watch"),
-                    false => Status::method_not_allowed(),
-                },
-            );
+            // A watch comes to where lists are made, if there are any: what it asks for is looked at first.
+            if verb != Verb::Watch || !kind.verbs.contains(&Verb::List) {
+                return Err(Status::method_not_allowed());
+            }
+            list::ListOptions::parse(ask.request.query, true)?;
+            list::filter(ask)?;
+            return Err(Status::method_not_supported(ask.group_resource(), "watch"));
         }
         return match verb {
             Verb::List if kind.storage.is_none() => virtuals::list(ask).await,

@@ -10,7 +10,7 @@ pub mod create;
 pub mod delete;
 mod hooks;
 mod own;
-mod owners;
+pub mod owners;
 mod part;
 pub mod repeat;
 pub mod reseal;

@@ -93,6 +93,23 @@ const UNSET: &[(&[&str], &str, &[&str], &str)] = &[
         "what is no resource is in no namespace",
     ),
     (
+        &["CronJob"],
+        "JobSpec",
+        &["manualSelector", "selector"],
+        "each job gets a selector of its own",
+    ),
+    (
+        &["Event"],
+        "Event",
+        &[
+            "deprecatedCount",
+            "deprecatedFirstTimestamp",
+            "deprecatedLastTimestamp",
+            "deprecatedSource",
+        ],
+        "what is written by that version may have none, and the other version has them by their names",
+    ),
+    (
         &["VolumeAttachment"],
         "PersistentVolumeSpec",
         &[
@@ -129,6 +146,7 @@ const UNSET: &[(&[&str], &str, &[&str], &str)] = &[
         "JSONSchemaProps",
         &[
             "$ref",
+            "$schema",
             "additionalItems",
             "definitions",
             "dependencies",

@@ -24,7 +24,7 @@ const TEXTS: [&str; 9] = [
 ];
 
 /// What has to be there before: a path, and an object to be made there.
-pub const FOUNDATION: [(&str, &str); 6] = [
+pub const FOUNDATION: [(&str, &str); 7] = [
     (
         "/api/v1/namespaces",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "default"}}"#,
@@ -32,6 +32,11 @@ pub const FOUNDATION: [(&str, &str); 6] = [
     (
         "/api/v1/namespaces",
         r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "limits"}}"#,
+    ),
+    // Claims have devices for administrators where it is allowed.
+    (
+        "/api/v1/namespaces",
+        r#"{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "administrators", "labels": {"resource.kubernetes.io/admin-access": "true"}}}"#,
     ),
     (
         "/api/v1/namespaces/default/serviceaccounts",

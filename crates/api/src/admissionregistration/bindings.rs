@@ -1,9 +1,11 @@
 //! What the bindings of both kinds of policies have in common.
 
+use std::fmt::Write as _;
+
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names,
-    object::{str_at, struct_at},
+    object::{list_at, map_at, str_at, struct_at},
     object_meta::validate_label_selector,
 };
 use serde_json::Value;
@@ -73,6 +75,33 @@ fn param_ref(reference: &Value, path: &Path, errors: &mut ErrorList) {
     validate::one_of(errors, &path, action, NOT_FOUND_ACTIONS, true);
 }
 
+/// A selector as the Go type is shown, which is what upstream's tables have.
+fn go_selector(selector: &Value) -> String {
+    let mut shown = "&LabelSelector{MatchLabels:map[string]string{".to_owned();
+    for (key, value) in map_at(selector, &["matchLabels"]).into_iter().flatten() {
+        let value = value.as_str().unwrap_or_default();
+        // Writing to a string cannot fail.
+        let _ = write!(shown, "{key}: {value},");
+    }
+    shown.push_str("},MatchExpressions:[]LabelSelectorRequirement{");
+    for expression in list_at(selector, &["matchExpressions"]) {
+        let text = |field| str_at(expression, &[field]);
+        let values: Vec<&str> = list_at(expression, &["values"])
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
+        let _ = write!(
+            shown,
+            "LabelSelectorRequirement{{Key:{},Operator:{},Values:[{}],}},",
+            text("key"),
+            text("operator"),
+            values.join(" ")
+        );
+    }
+    shown.push_str("},}");
+    shown
+}
+
 /// The cell of a binding's parameters.
 pub(super) fn param_ref_cell(object: &Value) -> Value {
     let Some(reference) = struct_at(object, &["spec", "paramRef"]) else {
@@ -84,8 +113,7 @@ pub(super) fn param_ref_cell(object: &Value) -> Value {
     );
     match (namespace, name) {
         (_, "") => match struct_at(reference, &["selector"]) {
-            Some(selector) => knarr_meta::labels::Selector::from_value(Some(selector))
-                .map_or_else(|_| Value::from("<unset>"), |s| s.to_string().into()),
+            Some(selector) => go_selector(selector).into(),
             None => "<unset>".into(),
         },
         ("", name) => format!("*/{name}").into(),

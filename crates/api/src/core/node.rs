@@ -113,7 +113,14 @@ impl Strategy for Node {
                     spec.remove("configSource");
                 }
             }
-            Part::Status => tree::keep(new, old, "spec"),
+            Part::Status => {
+                tree::keep(new, old, "spec");
+                if at(old, &["status", "config"]).is_none_or(Value::is_null)
+                    && let Some(status) = object::child_mut(new, "status")
+                {
+                    status.remove("config");
+                }
+            }
             Part::Subresource(_) => {}
         }
     }

@@ -335,13 +335,7 @@ fn validate_inline(spec: &Value, path: &Path, errors: &mut ErrorList) {
         Some(Value::Object(map)) if field == "capacity" => !map.is_empty(),
         Some(_) => true,
     };
-    for field in [
-        "claimRef",
-        "capacity",
-        "nodeAffinity",
-        "storageClassName",
-        "volumeAttributesClassName",
-    ] {
+    for field in ["claimRef", "capacity", "nodeAffinity", "storageClassName"] {
         if has(field) {
             errors.push(Error::forbidden(&path.child(field), WHY));
         }

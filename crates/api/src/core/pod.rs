@@ -15,6 +15,7 @@ mod whole;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     object::{self, i64_at, list_at, str_at},
+    time,
 };
 use serde_json::{Value, json};
 
@@ -151,7 +152,7 @@ impl Strategy for Pod {
                 "type": "PodScheduled",
                 "status": "False",
                 "lastProbeTime": null,
-                "lastTransitionTime": null,
+                "lastTransitionTime": time::now_seconds(),
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
             }]);

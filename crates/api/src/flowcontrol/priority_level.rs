@@ -8,7 +8,6 @@ use serde_json::{Map, Value};
 
 use super::{GROUP, standard, validate_conditions};
 use crate::{
-    apps,
     kind::{BuiltIn, Column, Part, STATUS, Scope, Strategy, Verb},
     now::Now,
     table::{self, AGE, NAME, column},
@@ -84,7 +83,7 @@ impl Strategy for PriorityLevel {
     }
 
     fn prepare_update(&self, new: &mut Value, old: &Value, part: Part) {
-        apps::keep_other_part(new, old, part);
+        super::prepare_update(new, old, part);
     }
 
     fn validate_create(&self, object: &Value) -> ErrorList {

@@ -1,6 +1,6 @@
 //! Where in a document a walk is: a list of frames on the stack, so that a walk that finds nothing allocates nothing.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 /// One step down from the parent.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,31 @@ impl<'a> Path<'a> {
         } else {
             format!("{base}.{name}")
         }
+    }
+
+    /// The same without the keys of maps.
+    pub(super) fn without_keys(&self, name: &str) -> String {
+        let mut steps = Vec::new();
+        let mut at = Some(self);
+        while let Some(path) = at {
+            steps.push(path.step);
+            at = path.parent;
+        }
+        let mut text = String::new();
+        for step in steps.into_iter().rev() {
+            match step {
+                Step::Root | Step::Key(_) => {}
+                Step::Field { name, .. } => {
+                    text.push_str(name);
+                    text.push('.');
+                }
+                Step::Index(index) => {
+                    text.pop();
+                    let _ = write!(text, "[{index}].");
+                }
+            }
+        }
+        text + name
     }
 
     /// The innermost struct's type, and the fields down to here joined by dots: what Go's decoder says of a type error. Keys

@@ -300,8 +300,12 @@ impl Decoder {
 
     fn unknown(&mut self, path: &Path<'_>, name: &str) {
         if self.unknown.len() < MAX_STRICT_ERRORS {
-            self.unknown
-                .push(format!("unknown field {:?}", path.with(name)));
+            let place = match self.source {
+                // Where there is no document, upstream's converter leaves keys of maps out.
+                Source::Unstructured => path.without_keys(name),
+                _ => path.with(name),
+            };
+            self.unknown.push(format!("unknown field {place:?}"));
         }
     }
 

@@ -14,7 +14,10 @@ use knarr_registry::{
         resource::Slice,
     },
     managed::Managed,
-    write::{Phase, check_namespace, create},
+    write::{
+        Phase, check_namespace, create,
+        owners::{self, When},
+    },
 };
 
 use super::{
@@ -106,6 +109,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
     let write = managed_write_of(ask, &options);
     create::forget_system_fields(&mut tree);
     check_namespace(&write, &mut tree)?;
+    owners::dedup(&write, &mut tree, When::Asked);
     // A subresource's object is of another kind than its parent, whose fields are not its own.
     if let Managed::Update(manager) = write.managed
         && ask.request.info.subresource.is_empty()

@@ -29,6 +29,34 @@ pub fn presented<T>(given: &str, look: impl FnOnce(&str) -> T) -> Option<T> {
     bearer::of_authorization(&format!("Bearer {given}")).map(look)
 }
 
+/// Writes whose token it is. Upstream writes into the status that it was sent, and so keeps an error that stands there.
+fn known(body: &mut Value, user: &UserInfo, audiences: &Value) {
+    let status = status(body);
+    status.insert("authenticated".to_owned(), true.into());
+    status.insert("user".to_owned(), shown(user));
+    status.insert("audiences".to_owned(), audiences.clone());
+}
+
+/// Writes that nobody's token it is, and keeps what was sent of whose it may be, as upstream does.
+fn unknown(body: &mut Value, why: Option<Rejected>) {
+    let status = status(body);
+    status.remove("authenticated");
+    status.entry("user").or_insert_with(|| json!({}));
+    if let Some(why) = why {
+        status.insert("error".to_owned(), why.reviewed().into());
+    }
+}
+
+/// The status that was sent.
+fn status(body: &mut Value) -> &mut Map<String, Value> {
+    if !body["status"].is_object() {
+        body["status"] = json!({});
+    }
+    body["status"]
+        .as_object_mut()
+        .expect("it has just been made one")
+}
+
 impl Tokens {
     /// Completes a TokenReview: whose token is this, and for whom is it meant?
     pub fn review(&self, mut body: Value) -> Result<Value, Status> {
@@ -43,14 +71,11 @@ impl Tokens {
             audiences = self.audiences().to_vec();
         }
         let found = presented(token, |token| self.whose(token, &audiences));
-        let status = match found {
-            Some(Ok(found)) => {
-                json!({"authenticated": true, "user": shown(&found.user), "audiences": found.audiences})
-            }
-            Some(Err(rejected)) => json!({"user": {}, "error": rejected.reviewed()}),
-            None => json!({"user": {}}),
-        };
-        body["status"] = status;
+        match found {
+            Some(Ok(found)) => known(&mut body, &found.user, &json!(found.audiences)),
+            Some(Err(rejected)) => unknown(&mut body, Some(rejected)),
+            None => unknown(&mut body, None),
+        }
         Ok(body)
     }
 
@@ -60,8 +85,7 @@ impl Tokens {
         if audiences.is_empty() {
             audiences = self.audiences().to_vec();
         }
-        body["status"] =
-            json!({"authenticated": true, "user": shown(nobody), "audiences": audiences});
+        known(&mut body, nobody, &json!(audiences));
         body
     }
 
@@ -72,10 +96,10 @@ impl Tokens {
         let meant: Vec<&String> = ours
             .filter(|own| asked.is_empty() || asked.contains(own))
             .collect();
-        body["status"] = match meant.is_empty() {
-            true => json!({"user": {}, "error": Rejected::Invalid.reviewed()}),
-            false => json!({"authenticated": true, "user": shown(user), "audiences": meant}),
-        };
+        match meant.is_empty() {
+            true => unknown(&mut body, Some(Rejected::Invalid)),
+            false => known(&mut body, user, &json!(meant)),
+        }
         body
     }
 

@@ -9,13 +9,15 @@ use super::{Write, metadata};
 
 /// When it was noticed: upstream says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum When {
+pub enum When {
+    /// By whoever looks at the request.
     Asked,
+    /// After what changes objects had it.
     Admitted,
 }
 
 /// Removes the references that stand there already, and warns of them.
-pub(super) fn dedup(write: &Write<'_>, tree: &mut Value, when: When) {
+pub fn dedup(write: &Write<'_>, tree: &mut Value, when: When) {
     let uids = remove_repeated(metadata(tree));
     if uids.is_empty() {
         return;

@@ -148,6 +148,8 @@ impl Registry {
     ) -> Result<Updated, Status> {
         // Before the current object is looked for: a wrong name is the caller's mistake, whatever is there.
         check_name(name, &tree)?;
+        let mut tree = tree;
+        owners::dedup(write, &mut tree, When::Asked);
         let result = self
             .update(write, name, part, &mut |current| {
                 check_uid(write, name, &tree, current)?;
@@ -215,9 +217,8 @@ impl Registry {
         if write.subresource == SCALE.name {
             return self.mutate_scale(attempt, tree).await;
         }
-        owners::dedup(write, tree, When::Asked);
         let old = Some(&current.tree);
-        if self
+        let changed = self
             .admit(
                 write,
                 Operation::Update,
@@ -226,10 +227,13 @@ impl Registry {
                 Some(tree),
                 old,
             )
-            .await?
-        {
+            .await?;
+        if changed {
             write.kind.strategy.default(tree);
-            owners::dedup(write, tree, When::Admitted);
+        }
+        // Of a patch nobody looked before.
+        owners::dedup(write, tree, When::Admitted);
+        if changed {
             // What admission made of it is still this object.
             check_namespace(write, tree)?;
             set_type(write.kind, tree);
@@ -385,8 +389,8 @@ fn prepare(write: &Write<'_>, part: Part, tree: &mut Value, old: &Value, says_em
     let meta = metadata(tree);
     meta.remove("selfLink");
     set(meta, "generation", old_field("generation"));
-    strategy.prepare_update(tree, old, part);
     let changed = strategy.counts_dropped() && strategy.changes_generation(tree, old);
+    strategy.prepare_update(tree, old, part);
     disabled::drop(&write.kind.definition, tree, Some(old));
     let meta = metadata(tree);
     if meta

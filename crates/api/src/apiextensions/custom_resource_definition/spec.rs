@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use knarr_meta::{
     field::{Error, ErrorList, Path},
     names as rules,
-    object::{bool_at, str_at},
+    object::{bool_at, list_at, str_at},
 };
 use serde_json::Value;
 
@@ -28,7 +28,7 @@ pub(super) fn validate(definition: &Value, old: Option<&Value>) -> ErrorList {
         true,
     );
     versions::validate_each(definition, old, &mut errors);
-    sets(versions(definition), &path.child("versions"), &mut errors);
+    sets(spec, &path.child("versions"), &mut errors);
     // Upstream's internal type has the first version's name once more.
     let first = versions(definition)
         .first()
@@ -80,7 +80,10 @@ fn group(spec: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 /// Names are unique and one version is stored.
-fn sets(versions: &[Value], path: &Path, errors: &mut ErrorList) {
+fn sets(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let versions = list_at(spec, &["versions"]);
+    // None at all are shown as none.
+    let shown = spec.get("versions").cloned().unwrap_or_default();
     let mut seen = HashSet::new();
     if !versions
         .iter()
@@ -88,7 +91,7 @@ fn sets(versions: &[Value], path: &Path, errors: &mut ErrorList) {
     {
         errors.push(Error::invalid(
             path,
-            versions.to_vec(),
+            shown.clone(),
             "must contain unique version names",
         ));
     }
@@ -100,7 +103,7 @@ fn sets(versions: &[Value], path: &Path, errors: &mut ErrorList) {
     {
         errors.push(Error::invalid(
             path,
-            versions.to_vec(),
+            shown,
             "must have exactly one version marked as storage version",
         ));
     }

@@ -81,7 +81,7 @@ fn specs() {
             metadata.name: Invalid value: "widgets.example.com": must be spec.names.plural+"."+spec.group
             spec.group: Required value
             spec.scope: Required value
-            spec.versions: Invalid value: []: must have exactly one version marked as storage version
+            spec.versions: Invalid value: null: must have exactly one version marked as storage version
             spec.names.plural: Required value
             spec.names.singular: Required value
             spec.names.kind: Required value

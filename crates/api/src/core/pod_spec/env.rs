@@ -184,6 +184,15 @@ pub(super) fn validate_field_ref(
         errors.push(Error::required(&path.child("fieldPath"), ""));
         return;
     }
+    let version = str_at(reference, &["apiVersion"]);
+    if version != "v1" {
+        errors.push(Error::invalid(
+            &path.child("fieldPath"),
+            field,
+            format!("error converting fieldPath: unsupported pod version: {version}"),
+        ));
+        return;
+    }
     if let Some((map, key)) = field
         .strip_suffix("']")
         .and_then(|rest| rest.split_once("['"))

@@ -103,8 +103,11 @@ fn validate_propagation(container: &Value, mount: &Value, list: &Path, errors: &
 
 /// A mount that is read-only with all below it.
 fn validate_recursive(mount: &Value, path: &Path, errors: &mut ErrorList) {
-    match str_at(mount, &["recursiveReadOnly"]) {
-        "" | "Disabled" => {}
+    let Some(mode) = mount.get("recursiveReadOnly").and_then(Value::as_str) else {
+        return;
+    };
+    match mode {
+        "Disabled" => {}
         "Enabled" | "IfPossible" => {
             if !bool_at(mount, &["readOnly"]) {
                 errors.push(Error::forbidden(
