@@ -42,7 +42,8 @@ fn parse(line: &str) -> Option<Mount> {
 }
 
 /// Undoes the kernel's octal escapes (`\040` is a space).
-fn unescape(text: &str) -> PathBuf {
+#[must_use]
+pub fn unescape(text: &str) -> PathBuf {
     let bytes = text.as_bytes();
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;

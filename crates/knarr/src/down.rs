@@ -2,19 +2,15 @@
 
 mod deleted;
 mod groups;
+mod mounts;
 mod pods;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use knarr_cni::InstanceId;
 use nix::{
     errno::Errno,
-    mount::{MntFlags, umount2},
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
@@ -79,7 +75,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
         .await?;
     progress
         .step("release mounts", async {
-            release_mounts(data_dir, &data_dir.join("kubelet"))?;
+            mounts::release(data_dir)?;
             match record.as_ref().and_then(|record| record.root_dir.as_ref()) {
                 Some(root) => leave_root(root, purge),
                 None => Ok(()),
@@ -89,8 +85,7 @@ async fn remove(data_dir: &Path, purge: bool) -> Result<()> {
     if purge {
         progress
             .step("delete the data directory", async {
-                knarr_host::remove(data_dir)
-                    .with_context(|| format!("cannot delete {}", data_dir.display()))
+                mounts::delete(data_dir)
             })
             .await?;
     }
@@ -161,7 +156,7 @@ async fn remove_network(identity: Option<InstanceId>) -> Result<()> {
 
 /// Gives up a root directory of the kubelet that is not within the data directory. Drivers' sockets there are their own.
 fn leave_root(root: &Path, purge: bool) -> Result<()> {
-    release_mounts(root, root)?;
+    mounts::release_outside(root)?;
     let own: &[&str] = match purge {
         true => &[
             "plugins/kubernetes.io",
@@ -175,103 +170,4 @@ fn leave_root(root: &Path, purge: bool) -> Result<()> {
         knarr_host::remove(&path).with_context(|| format!("cannot remove {}", path.display()))?;
     }
     Ok(())
-}
-
-/// Unmounts what is left below a directory, the deepest first, and removes the pod directories of the kubelet whose root is `root`.
-fn release_mounts(dir: &Path, root: &Path) -> Result<()> {
-    let table =
-        fs::read_to_string("/proc/self/mountinfo").context("cannot read the mount table")?;
-    // As the kernel lists what is mounted there; a directory that has gone has nothing.
-    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let (dir, root) = (&*real(dir), &*real(root));
-    let mut mounts = mounts_below(&table, dir);
-    if root == dir && is_bound_onto_itself(&table, root) {
-        mounts.insert(0, root.to_owned());
-    }
-    mounts.reverse();
-    for mount in mounts {
-        match umount2(&mount, MntFlags::MNT_DETACH) {
-            Ok(()) | Err(Errno::EINVAL | Errno::ENOENT) => {}
-            Err(errno) => {
-                return Err(errno).with_context(|| format!("cannot unmount {}", mount.display()));
-            }
-        }
-    }
-    let pods = root.join("pods");
-    knarr_host::remove(&pods).with_context(|| format!("cannot remove {}", pods.display()))
-}
-
-/// Mount points below `dir`, in the order they were made.
-fn mounts_below(table: &str, dir: &Path) -> Vec<PathBuf> {
-    table
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(|field| PathBuf::from(field.replace("\\040", " ")))
-        .filter(|path| path.starts_with(dir) && path != dir)
-        .collect()
-}
-
-/// Whether what is seen at `dir` is a mount of just that directory, as the kubelet makes it for propagation, and not a disk.
-fn is_bound_onto_itself(table: &str, dir: &Path) -> bool {
-    // Device, path within it, mount point.
-    let mounts = table.lines().filter_map(|line| {
-        let mut fields = line.split(' ').skip(2);
-        Some((fields.next()?, fields.next()?, fields.next()?))
-    });
-    let mut own = None;
-    let mut outer: Option<(&str, &str, &str)> = None;
-    for mount in mounts {
-        let (_, _, point) = mount;
-        if Path::new(point) == dir {
-            own = Some(mount);
-        } else if dir.starts_with(point) && outer.is_none_or(|outer| outer.2.len() <= point.len()) {
-            outer = Some(mount);
-        }
-    }
-    let (Some((device, within, _)), Some(outer)) = (own, outer) else {
-        return false;
-    };
-    let place = dir
-        .strip_prefix(outer.2)
-        .map(|below| Path::new(outer.1).join(below));
-    device == outer.0 && place.is_ok_and(|place| place == Path::new(within))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_disk_at_the_root_directory_is_not_taken_for_the_kubelets_own_mount() {
-        let root = "22 1 254:0 / / rw - ext4 /dev/vda rw\n";
-        for (line, wanted) in [
-            ("", false),
-            (
-                "40 22 254:0 /var/lib/kubelet /var/lib/kubelet rw - ext4 /dev/vda rw",
-                true,
-            ),
-            (
-                "40 22 254:1 / /var/lib/kubelet rw - ext4 /dev/vdb rw",
-                false,
-            ),
-            (
-                "40 22 254:0 /@kubelet /var/lib/kubelet rw - btrfs /dev/vda rw",
-                false,
-            ),
-        ] {
-            let table = format!("{root}{line}");
-            let found = is_bound_onto_itself(&table, Path::new("/var/lib/kubelet"));
-            assert_eq!(found, wanted, "{line}");
-        }
-    }
-
-    #[test]
-    fn mounts_of_the_data_directory_are_found() {
-        let table = "22 1 254:0 / / rw - ext4 /dev/vda rw\n\
-                     40 22 0:40 / /var/lib/knarr/a\\040b rw - tmpfs tmpfs rw\n\
-                     41 22 0:41 / /var/lib/knarr2/c rw - tmpfs tmpfs rw\n\
-                     42 22 0:42 / /var/lib/knarr rw - tmpfs tmpfs rw\n";
-        let found = mounts_below(table, Path::new("/var/lib/knarr"));
-        assert_eq!(found, [PathBuf::from("/var/lib/knarr/a b")]);
-    }
 }

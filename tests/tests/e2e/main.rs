@@ -24,6 +24,7 @@ mod csi;
 mod custom;
 mod daemons;
 mod devices;
+mod disks;
 mod dual_stack;
 mod evictions;
 mod example;

@@ -16,7 +16,7 @@ use nix::{
 };
 use tokio::time::{Instant, sleep};
 
-use super::{STOP_POLL, STOP_TIMEOUT, groups, release_mounts};
+use super::{STOP_POLL, STOP_TIMEOUT, groups, mounts};
 use crate::{instance, network};
 
 /// How deep the group of a cluster is looked for: an administrator may have given it another parent.
@@ -40,7 +40,7 @@ pub async fn end(data_dir: PathBuf, identity: InstanceId) -> Result<()> {
             })?;
             groups::remove_empty(&group)?;
         }
-        release_mounts(&data_dir, &data_dir.join("kubelet"))?;
+        mounts::release(&data_dir)?;
         for name in ["runtime", "run"] {
             let path = data_dir.join(name);
             knarr_host::remove(&path)
