@@ -4,6 +4,7 @@
 //! text -> pem: blocks -> request: who asks for what --+
 //!                     -> certificate: an anchor       +--> authority: a certificate
 //!                     usage: what it may be used for -+
+//!                     trust: who is believed by a TLS client
 //! ```
 //!
 //! Validation of the kinds of `certificates.k8s.io`, admission, the signers and the kubelet read the same bytes through this crate,
@@ -29,6 +30,7 @@ mod request;
 pub mod signing;
 #[cfg(test)]
 mod tests;
+pub mod trust;
 pub mod usage;
 
 pub use authority::{Authority, Policy};

@@ -2,8 +2,9 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
+use knarr_x509::trust;
 use reqwest::{
-    Certificate, StatusCode, Url,
+    StatusCode, Url,
     header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
     redirect::Policy,
 };
@@ -56,8 +57,8 @@ impl Client {
         if let Some(path) = authorities {
             let bad = |error: &dyn std::fmt::Display| format!("caFile {}: {error}", path.display());
             let pem = std::fs::read(path).map_err(|error| bad(&error))?;
-            let certificates = Certificate::from_pem_bundle(&pem).map_err(|error| bad(&error))?;
-            builder = builder.tls_certs_merge(certificates);
+            let tls = trust::client(&pem, None).map_err(|error| bad(&error))?;
+            builder = builder.tls_backend_preconfigured(tls);
         }
         let client = builder.build().map_err(|error| chain(&error))?;
         Ok(Self { client, url })

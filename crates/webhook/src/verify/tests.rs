@@ -2,6 +2,8 @@
 
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, KeyPair};
 
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
 use super::*;
 
 const NAME: &str = "hook.example.org";

@@ -5,9 +5,10 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http_auth::parse_challenges;
+use knarr_x509::trust;
 use parking_lot::Mutex;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Certificate, Identity, Response, StatusCode, Url};
+use reqwest::{Identity, Response, StatusCode, Url};
 use serde::Deserialize;
 
 use super::error::{self, RequestError};
@@ -77,7 +78,7 @@ impl Source {
         }
         let guard = Guard::new(&endpoint.base);
         let client = client(&guard, &endpoint.host.tls)
-            .map_err(|error| format!("{}: {}", place(&endpoint.base), knarr_shim::chain(&error)))?;
+            .map_err(|error| format!("{}: {error}", place(&endpoint.base)))?;
         let configured = endpoint
             .host
             .credentials
@@ -251,22 +252,31 @@ impl Source {
     }
 }
 
-fn client(guard: &Guard, tls: &Tls) -> reqwest::Result<reqwest::Client> {
+/// The error is a message.
+fn client(guard: &Guard, tls: &Tls) -> Result<reqwest::Client, String> {
     // Whoever came first has installed one; any will do.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let message = |error: reqwest::Error| knarr_shim::chain(&error);
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("knarr/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
         .redirect(guard.redirects())
-        .dns_resolver(guard.clone())
-        .tls_danger_accept_invalid_certs(tls.unverified);
-    if let Some(authorities) = &tls.authorities {
-        builder = builder.tls_certs_merge(Certificate::from_pem_bundle(authorities)?);
+        .dns_resolver(guard.clone());
+    let identity = tls.identity.as_deref();
+    match &tls.authorities {
+        Some(authorities) if !tls.unverified => {
+            let config = trust::client(authorities, identity);
+            builder = builder
+                .tls_backend_preconfigured(config.map_err(|error| knarr_shim::chain(&error))?);
+        }
+        _ => {
+            builder = builder.tls_danger_accept_invalid_certs(tls.unverified);
+            if let Some(identity) = identity {
+                builder = builder.identity(Identity::from_pem(identity).map_err(message)?);
+            }
+        }
     }
-    if let Some(identity) = &tls.identity {
-        builder = builder.identity(Identity::from_pem(identity)?);
-    }
-    builder.build()
+    builder.build().map_err(message)
 }
 
 /// A header that is in no log. The error is a message.
