@@ -4,7 +4,7 @@
 //! links and `..` as if the layer were the root, and the last component is never followed.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ffi::{CString, OsStr};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, RawFd};
@@ -22,7 +22,8 @@ use super::implied::IMPLIED_MODE;
 use super::metered::{MAX_HEADER_BYTES, Metered};
 use super::room;
 use nodes::{
-    Node, clear, device, make_directory, mtime, node, not_linked, set_time, set_xattr, set_xattrs,
+    Node, clear, device, link, make_directory, mtime, node, not_linked, set_time, set_xattr,
+    set_xattrs,
 };
 
 mod nodes;
@@ -39,6 +40,8 @@ const MAX_LAYER_BYTES: u64 = 64 << 30;
 const MAX_DIRECTORY_NAME_BYTES: usize = 64 << 20;
 /// Between two looks at what is free, entries.
 const ROOM_CHECK_ENTRIES: u64 = 4_096;
+/// Links on the way to one directory, as the kernel's own limit.
+const MAX_LINKS: u32 = 40;
 /// What an archive's blocks are filled up to, bytes.
 const BLOCK_BYTES: u64 = 512;
 
@@ -346,18 +349,37 @@ impl Layer {
         Ok(())
     }
 
+    /// Makes what is missing of a path, also where a link of this layer leads: what it leads to may be of a layer below.
     fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
-        for component in path.components() {
+        let mut rest = names_backwards(path);
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == OsStr::new("..") {
+                current.pop();
+                continue;
+            }
             let opened = self.open_in_root(&current)?;
-            let (parent, name) = (opened.as_fd().as_raw_fd(), component.as_os_str());
-            current.push(component);
+            let (parent, name) = (opened.as_fd().as_raw_fd(), name.as_os_str());
             match mkdirat(Some(parent), name, Mode::from_bits_truncate(IMPLIED_MODE)) {
                 Ok(()) => {
+                    current.push(name);
                     self.remember(&current)?;
                     self.implied.insert(current.clone());
                 }
                 Err(Errno::EEXIST) => {
+                    if let Some(target) = link(parent, name)? {
+                        links += 1;
+                        if links > MAX_LINKS {
+                            return Err(Errno::ELOOP.into());
+                        }
+                        if target.is_absolute() {
+                            current.clear();
+                        }
+                        rest.extend(names_backwards(&target));
+                        continue;
+                    }
+                    current.push(name);
                     if node(parent, name)? == Node::Whiteout {
                         self.replace_whiteout(parent, &current, name)?;
                     }
@@ -386,6 +408,15 @@ fn clean(path: &Path) -> PathBuf {
         }
     }
     clean
+}
+
+/// The last first, without what says nothing.
+fn names_backwards(path: &Path) -> Vec<OsString> {
+    let names = path.components().rev().filter_map(|component| {
+        let wanted = matches!(component, Component::Normal(_) | Component::ParentDir);
+        wanted.then(|| component.as_os_str().to_owned())
+    });
+    names.collect()
 }
 
 fn link_target(entry: &Entry<'_, impl Read>) -> io::Result<PathBuf> {

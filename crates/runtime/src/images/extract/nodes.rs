@@ -3,10 +3,10 @@
 use std::ffi::{CString, OsStr};
 use std::io::{self, Read};
 use std::os::fd::RawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, readlinkat};
 use nix::sys::stat::{Mode, UtimensatFlags, fstatat, makedev, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{UnlinkatFlags, unlinkat};
@@ -43,6 +43,15 @@ pub(super) fn node(parent: RawFd, name: &OsStr) -> io::Result<Node> {
             libc::S_IFCHR if stat.st_rdev == 0 => Node::Whiteout,
             _ => Node::Other,
         }),
+    }
+}
+
+/// Where a name leads, if it is a link.
+pub(super) fn link(parent: RawFd, name: &OsStr) -> io::Result<Option<PathBuf>> {
+    match readlinkat(Some(parent), name) {
+        Ok(target) => Ok(Some(target.into())),
+        Err(Errno::EINVAL) => Ok(None),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -142,7 +151,10 @@ pub(super) fn set_xattrs(
             )
         };
         let error = io::Error::last_os_error();
-        if outcome != 0 && error.raw_os_error() != Some(libc::EOPNOTSUPP) {
+        // Links and devices have no attributes of users, whatever an archive says.
+        let refused =
+            error.raw_os_error() == Some(libc::EPERM) && attribute.to_bytes().starts_with(b"user.");
+        if outcome != 0 && !refused && error.raw_os_error() != Some(libc::EOPNOTSUPP) {
             return Err(error);
         }
     }

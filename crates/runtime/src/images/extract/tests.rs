@@ -91,8 +91,10 @@ fn nothing_is_written_outside() {
     let through = Tar::new()
         .entry(EntryType::Symlink, "escape", target, b"")
         .file("escape/x", b"x");
-    // The link's target does not exist inside the layer, so there is no such directory.
-    assert!(layer(&*through.bytes(), directory.path()).is_err());
+    // The link leads to a directory of the layer, which is made.
+    layer(&*through.bytes(), directory.path()).unwrap();
+    let inside = directory.path().join(target.trim_start_matches('/'));
+    assert!(inside.join("x").exists());
     let linked = Tar::new().entry(EntryType::Link, "passwd", "/etc/passwd", b"");
     assert!(layer(&*linked.bytes(), directory.path()).is_err());
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -301,4 +303,40 @@ fn directories_that_an_archive_leaves_out_are_named() {
         .entry(EntryType::Directory, "d", "", b"");
     let unpacked = layer(&*tar.bytes(), directory.path()).unwrap();
     assert_eq!(unpacked.implied, ["a/b", "a/b/c"]);
+}
+
+#[test]
+fn what_is_behind_a_link_is_made_where_it_leads() {
+    let directory = tempfile::tempdir().unwrap();
+    let tar = Tar::new()
+        .entry(EntryType::Symlink, "lib", "usr/lib", b"")
+        .file("lib/a", b"a")
+        .entry(EntryType::Symlink, "usr/bin", "/opt/./x/../bin", b"")
+        .file("usr/bin/sub/b", b"b")
+        .entry(EntryType::Symlink, "up", "../../../../top", b"")
+        .file("up/c", b"c");
+    let unpacked = layer(&*tar.bytes(), directory.path()).unwrap();
+    for (path, wanted) in [("usr/lib/a", "a"), ("opt/bin/sub/b", "b"), ("top/c", "c")] {
+        let found = fs::read_to_string(directory.path().join(path));
+        assert_eq!(found.ok().as_deref(), Some(wanted), "{path}");
+    }
+    assert!(unpacked.implied.contains(&"usr/lib".to_owned()));
+    let endless = Tar::new()
+        .entry(EntryType::Symlink, "a", "b", b"")
+        .entry(EntryType::Symlink, "b", "a", b"")
+        .file("a/c", b"c");
+    let error = layer(&*endless.bytes(), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("ymbolic link"), "{error}");
+}
+
+#[test]
+fn attributes_that_links_cannot_have_are_left_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tar = Builder::new(Vec::new());
+    tar.append_pax_extensions([("SCHILY.xattr.user.a", &b"b"[..])])
+        .unwrap();
+    let mut link = header(EntryType::Symlink, 0);
+    tar.append_link(&mut link, "link", "nowhere").unwrap();
+    layer(&*tar.into_inner().unwrap(), directory.path()).unwrap();
+    assert!(directory.path().join("link").is_symlink());
 }
