@@ -202,8 +202,12 @@ fn environment(input: &Input<'_>) -> Vec<String> {
         set("TERM", "xterm");
     }
     for entry in input.process_config().env.iter().flatten() {
-        let (key, value) = entry.split_once('=').unwrap_or((entry, ""));
-        set(key, value);
+        // Without a value it is no variable, as for containerd; without a name none that a process can have.
+        if let Some((key, value)) = entry.split_once('=')
+            && !key.is_empty()
+        {
+            set(key, value);
+        }
     }
     for variable in &input.config.envs {
         set(&variable.key, &variable.value);

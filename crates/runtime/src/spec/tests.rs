@@ -88,7 +88,7 @@ fn the_pod_has_the_last_word_on_the_environment() {
         ..Default::default()
     };
     let image = ProcessConfig {
-        env: Some(strings(&["A=image", "PATH=/p"])),
+        env: Some(strings(&["A=image", "PATH=/p", "B", "", "=c"])),
         ..Default::default()
     };
     assert_eq!(
