@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -33,25 +34,45 @@ pub fn mount(target: &Path, layers: &[PathBuf], writable: Option<&Writable<'_>>)
         )));
     }
     let names = layers.iter().map(|path| path.display().to_string());
-    let whole = options(names, writable);
-    if whole.len() <= MAX_OPTIONS_BYTES {
+    let written = writable.map(|places| (places.upper, places.work));
+    let whole = options(names, written);
+    let named = layers.iter().copied();
+    let mut named = named.chain(written.into_iter().flat_map(|(upper, work)| [upper, work]));
+    if whole.len() <= MAX_OPTIONS_BYTES && !named.any(is_split) {
         return mount_overlay(target, &whole, writable.is_none());
     }
-    // Too long: name every directory by a descriptor.
-    let open = |path: &Path| {
-        OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
-            .open(path)
+    // Name every directory by a descriptor.
+    let lower = layers.iter().copied().map(open);
+    let lower = lower.collect::<io::Result<Vec<File>>>()?;
+    let written = match written {
+        Some((upper, work)) => Some((open(upper)?, open(work)?)),
+        None => None,
     };
-    let opened = layers
-        .iter()
-        .map(|path| open(path))
-        .collect::<io::Result<Vec<File>>>()?;
-    let lower = opened
-        .iter()
-        .map(|file| format!("/proc/self/fd/{}", file.as_raw_fd()));
-    mount_overlay(target, &options(lower, writable), writable.is_none())
+    let written = written
+        .as_ref()
+        .map(|(upper, work)| (descriptor(upper), descriptor(work)));
+    let written = written
+        .as_ref()
+        .map(|(upper, work)| (Path::new(upper), Path::new(work)));
+    let whole = options(lower.iter().map(descriptor), written);
+    mount_overlay(target, &whole, writable.is_none())
+}
+
+/// Whether the kernel would take a part of the name for something else. How it is told otherwise differs between kernels.
+fn is_split(path: &Path) -> bool {
+    let bytes = path.as_os_str().as_bytes();
+    bytes.iter().any(|byte| matches!(byte, b':' | b',' | b'\\'))
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+        .open(path)
+}
+
+fn descriptor(file: &File) -> String {
+    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// Topmost layer first, as overlayfs wants them, and each once: it refuses one that comes again. Images often have the same
@@ -63,11 +84,11 @@ fn distinct(layers: &[PathBuf]) -> Vec<&Path> {
     topmost_first.filter(|path| seen.insert(*path)).collect()
 }
 
-/// `lower` comes topmost layer first.
-fn options(lower: impl Iterator<Item = String>, writable: Option<&Writable<'_>>) -> String {
+/// `lower` comes topmost layer first; what is written has an upper and a work directory.
+fn options(lower: impl Iterator<Item = String>, written: Option<(&Path, &Path)>) -> String {
     let lower: Vec<String> = lower.collect();
     let mut options = format!("lowerdir={}", lower.join(":"));
-    if let Some(Writable { upper, work }) = writable {
+    if let Some((upper, work)) = written {
         let (upper, work) = (upper.display(), work.display());
         options.push_str(&format!(",upperdir={upper},workdir={work}"));
     }
@@ -97,7 +118,42 @@ fn mount_overlay(target: &Path, options: &str, readonly: bool) -> io::Result<()>
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use nix::mount::{MntFlags, umount2};
+
     use super::*;
+
+    #[test]
+    fn names_that_options_would_split_are_mounted() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("skipped: mounting needs root");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().join("a:b,c\\d e");
+        let place = |name: &str| {
+            let place = dir.join(name);
+            fs::create_dir_all(&place).unwrap();
+            place
+        };
+        let layers = [place("one"), place("two")];
+        for layer in &layers {
+            fs::write(layer.join(layer.file_name().unwrap()), "").unwrap();
+        }
+        let (upper, work, target) = (place("upper"), place("work"), place("target"));
+        let writable = Writable {
+            upper: &upper,
+            work: &work,
+        };
+        mount(&target, &layers, Some(&writable)).unwrap();
+        let wrote = fs::write(target.join("three"), "");
+        let seen = fs::read_dir(&target).unwrap().count();
+        umount2(&target, MntFlags::MNT_DETACH).unwrap();
+        wrote.unwrap();
+        assert!(upper.join("three").exists());
+        assert_eq!(seen, 3);
+    }
 
     #[test]
     fn a_layer_counts_once_at_its_topmost_place() {
