@@ -33,6 +33,7 @@ mod preflight;
 mod process;
 mod progress;
 mod ranges;
+mod reader;
 mod resident;
 mod schedule;
 mod secrets;
@@ -63,6 +64,7 @@ fn main() -> ExitCode {
     // Huge pages would multiply the memory of a process that is mostly small objects; shims and what they start have their
     // own say. Failing costs memory only.
     let _ = nix::sys::prctl::set_thp_disable(true);
+    reader::end_with_it();
     let result = match Cli::parse().command {
         Command::Up(flags) => up::run(flags),
         Command::Server(flags) => server::run(flags),

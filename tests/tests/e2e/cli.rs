@@ -28,6 +28,7 @@ fn a_second_instance_is_refused_and_status_tells() {
         step("knarr up", || cluster.up())?;
         step("progress", || progress(cluster))?;
         step("status", || status(cluster))?;
+        step("a reader that leaves", || unread(cluster))?;
         step("second instance", || second_instance(cluster))?;
         step("down while it runs", || cluster.down(&["--purge"]))?;
         ensure!(
@@ -313,6 +314,26 @@ fn progress(cluster: &Cluster) -> Result<()> {
             .permissions()
             .mode();
         ensure!(mode & 0o077 == 0, "{secret} has mode {mode:o}");
+    }
+    Ok(())
+}
+
+/// As `knarr ... | head` when head has seen enough.
+fn unread(cluster: &Cluster) -> Result<()> {
+    let dir = cluster.data_dir().display().to_string();
+    for command in [&["image", "ls"][..], &["status"]] {
+        let (reader, writer) = std::io::pipe()?;
+        drop(reader);
+        let mut command = cluster.knarr(command)?;
+        command.args(["--data-dir", &dir]).stdout(writer);
+        let output = command.output()?;
+        let told = String::from_utf8_lossy(&output.stderr);
+        ensure!(told.is_empty(), "{command:?} says {told}");
+        ensure!(
+            output.status.code() == Some(141),
+            "{command:?} ended with {}",
+            output.status
+        );
     }
     Ok(())
 }
