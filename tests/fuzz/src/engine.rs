@@ -2,8 +2,10 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{self, AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -130,13 +132,33 @@ pub fn trim(name: &str, target: &mut dyn Target) -> Result<usize> {
     Ok(removed)
 }
 
+/// Panics of this process, on whatever thread and whoever caught them.
+static PANICS: AtomicU64 = AtomicU64::new(0);
+
+/// Some of the code that is tested answers for panics of its own: that a user gets an error then is no reason to have them.
+fn count_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let tell = panic::take_hook();
+        panic::set_hook(Box::new(move |info| {
+            PANICS.fetch_add(1, Ordering::Relaxed);
+            tell(info);
+        }));
+    });
+}
+
 /// Runs one input: the shape of its answer, or what is wrong with it.
 fn check(target: &mut dyn Target, input: &[u8]) -> Result<u64, String> {
+    count_panics();
+    let before = PANICS.load(Ordering::Relaxed);
     let begin = Instant::now();
     let outcome = catch_unwind(AssertUnwindSafe(|| target.run(input)));
     let elapsed = begin.elapsed();
     match outcome {
         Err(_) => Err("panicked".to_owned()),
+        Ok(_) if PANICS.load(Ordering::Relaxed) != before => {
+            Err("panicked, and the panic was caught".to_owned())
+        }
         Ok(Ok(_)) if elapsed > SLOW => Err(format!("took {elapsed:?}")),
         Ok(answer) => answer,
     }
@@ -163,5 +185,33 @@ impl Runner<'_> {
                 Ok(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Catches;
+
+    impl Target for Catches {
+        fn seeds(&self) -> Vec<Vec<u8>> {
+            Vec::new()
+        }
+
+        fn run(&mut self, input: &[u8]) -> Result<u64, String> {
+            let parsed = std::thread::scope(|scope| {
+                let parse = || assert!(!input.is_empty(), "a parser's panic");
+                scope.spawn(parse).join()
+            });
+            Ok(u64::from(parsed.is_ok()))
+        }
+    }
+
+    #[test]
+    fn a_panic_that_is_caught_is_a_finding() {
+        assert_eq!(check(&mut Catches, b"x"), Ok(1));
+        let found = check(&mut Catches, b"").expect_err("a finding");
+        assert_eq!(found, "panicked, and the panic was caught");
     }
 }
