@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use knarr_fuzz::{engine, targets};
+use knarr_fuzz::{
+    engine,
+    targets::{self, Target},
+};
 
 const TIME: Duration = Duration::from_secs(3);
 /// The frames of a build without optimisation are several times those of what is shipped, whose threads have 2 MiB.
@@ -69,4 +72,27 @@ targets! {
     time: "time",
     websocket: "websocket",
     yaml: "yaml",
+}
+
+struct Catches;
+
+impl Target for Catches {
+    fn seeds(&self) -> Vec<Vec<u8>> {
+        Vec::new()
+    }
+
+    fn run(&mut self, input: &[u8]) -> Result<u64, String> {
+        let parsed = std::thread::scope(|scope| {
+            let parse = || assert!(!input.is_empty(), "a parser's panic");
+            scope.spawn(parse).join()
+        });
+        Ok(u64::from(parsed.is_ok()))
+    }
+}
+
+#[test]
+fn a_panic_that_is_caught_is_a_finding() {
+    assert_eq!(engine::check(&mut Catches, b"x"), Ok(1));
+    let found = engine::check(&mut Catches, b"").expect_err("a finding");
+    assert_eq!(found, "panicked, and the panic was caught");
 }
