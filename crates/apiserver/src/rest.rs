@@ -33,7 +33,7 @@ use knarr_api::{
     kind::{Part, Verb},
 };
 use knarr_meta::{object, status::Status};
-use knarr_registry::object_key;
+use knarr_registry::{cache::filter::Filter, object_key};
 use serde_json::Value;
 
 use self::ask::Ask;
@@ -77,7 +77,7 @@ pub async fn read(ask: &Ask<'_>) -> Answer {
                 return Err(Status::method_not_allowed());
             }
             list::ListOptions::parse(ask.request.query, true)?;
-            list::filter(ask)?;
+            Filter::new(kind, ask.namespace(), ask.request.selectors()?)?;
             return Err(Status::method_not_supported(ask.group_resource(), "watch"));
         }
         return match verb {

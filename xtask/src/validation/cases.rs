@@ -79,7 +79,7 @@ fn options(rng: &mut Rng) -> String {
 
 fn create(rng: &mut Rng, example: &Example, options: &str) -> Option<Request> {
     let mut object = example.object.clone();
-    if object["metadata"]["name"] == "base" {
+    if example.name().starts_with("base") {
         object["metadata"]["name"] = json!("made");
     }
     let mut changes = vec![mutate(rng, &mut object, example.schema, None)?];

@@ -120,3 +120,26 @@ pub(super) fn param_ref_cell(object: &Value) -> Value {
         (namespace, name) => format!("{namespace}/{name}").into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_shown_as_upstream_shows_them() {
+        let cases = [
+            (json!({"name": "a", "namespace": "b"}), "b/a"),
+            (json!({"name": "a"}), "*/a"),
+            (
+                json!({"selector": {"matchLabels": {"a": "b"}, "matchExpressions": [{"key": "c", "operator": "In", "values": ["d", "e"]}]}}),
+                "&LabelSelector{MatchLabels:map[string]string{a: b,},MatchExpressions:[]LabelSelectorRequirement{LabelSelectorRequirement{Key:c,Operator:In,Values:[d e],},},}",
+            ),
+        ];
+        for (reference, wanted) in cases {
+            let object = json!({"spec": {"paramRef": reference}});
+            assert_eq!(param_ref_cell(&object), wanted);
+        }
+    }
+}

@@ -229,6 +229,10 @@ fn node_configurations() {
     assert_eq!(after["spec"], json!({}));
     let after = updated(kind, given.clone(), &given, Part::Main);
     assert_eq!(after["spec"], given["spec"]);
+    let after = updated(kind, given.clone(), &stored, Part::Status);
+    assert_eq!(after["status"], json!({}));
+    let after = updated(kind, given.clone(), &given, Part::Status);
+    assert_eq!(after["status"], given["status"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use super::{flow_schema, priority_level, standard};
 use crate::{
     kind::Part,
-    testing::{create_errors, created, row, update_errors},
+    testing::{create_errors, created, row, update_errors, updated},
 };
 
 fn schema(more: Value) -> Value {
@@ -22,6 +22,19 @@ fn level(name: &str, spec: Value) -> Value {
 
 fn queued(queuing: Value) -> Value {
     json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue", "queuing": queuing}}})
+}
+
+/// Who writes a status writes no labels.
+#[test]
+fn a_status_leaves_metadata_alone() {
+    for kind in [&flow_schema::KIND, &priority_level::KIND] {
+        let old = json!({"metadata": {"name": "a", "labels": {"a": "b"}}});
+        let new = json!({"metadata": {"name": "a", "labels": {"a": "c"}, "finalizers": ["d"]}, "status": {}});
+        let after = updated(kind, new.clone(), &old, Part::Status);
+        assert_eq!(after["metadata"], old["metadata"]);
+        let after = updated(kind, new.clone(), &old, Part::Main);
+        assert_eq!(after["metadata"], new["metadata"]);
+    }
 }
 
 #[test]

@@ -237,6 +237,10 @@ fn allocations() {
     assert_eq!(update(allocated.clone(), &old), "");
     let state = row(&resource_claim::KIND, &allocated, 0);
     assert_eq!(state, "c | allocated,reserved | <unknown>");
+    let mut other = allocated.clone();
+    other["status"]["allocation"]["allocationTimestamp"] = json!("2026-01-01T00:00:00Z");
+    expect!["status.allocation: Invalid value: null: field cannot be modified once set"]
+        .assert_eq(&update(other, &allocated));
     // What was said of devices goes with them.
     let freed = with(&old, json!({"devices": allocated["status"]["devices"]}));
     let freed = updated(&resource_claim::KIND, freed, &allocated, Part::Status);

@@ -56,14 +56,28 @@ fn fields(definition: &'static Definition, above: &mut Vec<&'static str>) -> Fie
     places
 }
 
+/// The gate of a struct that has nothing but what one feature adds: it comes and goes with the feature.
+fn whole(definition: &Definition, places: &Fields) -> Option<&'static str> {
+    let (_, Place::Gate(first)) = places.first()? else {
+        return None;
+    };
+    let same = |(_, place): &(_, Place)| matches!(place, Place::Gate(gate) if gate == first);
+    let all = places.len() == definition.fields().len() && places.iter().all(same);
+    all.then_some(*first)
+}
+
 fn place(schema: &'static Schema, above: &mut Vec<&'static str>) -> Option<Place> {
     if let Some(gate) = schema.gate() {
         return Some(Place::Gate(gate));
     }
     match &schema.ty {
         Type::Ref(reference) => {
-            let fields = fields(reference.get(), above);
-            (!fields.is_empty()).then_some(Place::Struct(fields))
+            let definition = reference.get();
+            let fields = fields(definition, above);
+            match whole(definition, &fields) {
+                Some(gate) => Some(Place::Gate(gate)),
+                None => (!fields.is_empty()).then_some(Place::Struct(fields)),
+            }
         }
         Type::List(element) | Type::Map(element) => {
             Some(Place::Each(Box::new(place(element, above)?)))
@@ -164,6 +178,20 @@ mod tests {
             "volumes": [{"name": "v", "emptyDir": {}}],
         }});
         assert_eq!(new, expected);
+    }
+
+    #[test]
+    fn what_holds_nothing_else_goes_with_it() {
+        let mount = |more: Value| {
+            let mut mount = json!({"name": "v", "mountPath": "/v"});
+            if let (Some(map), Some(more)) = (mount.as_object_mut(), more.as_object()) {
+                map.extend(more.clone());
+            }
+            json!({"status": {"containerStatuses": [{"volumeMounts": [mount]}]}})
+        };
+        let mut new = mount(json!({"volumeStatus": {"image": {"imageRef": "a"}}}));
+        drop("io.k8s.api.core.v1.Pod", &mut new, None);
+        assert_eq!(new, mount(json!({})));
     }
 
     #[test]

@@ -426,6 +426,28 @@ fn strategic_merge_follows_the_schema() {
 }
 
 #[test]
+fn what_a_patch_adds_is_told_without_keys_of_maps() {
+    let definition = definition("io.k8s.api.resource.v1.ResourceSlice");
+    let slice = || {
+        let capacity = json!({"memory": {"value": "1", "odd": 1}});
+        json!({"spec": {"devices": [{"name": "d"}, {"name": "e", "capacity": capacity}]}})
+    };
+    for (source, wanted) in [
+        (
+            strict::Source::Document,
+            r#"unknown field "spec.devices[1].capacity.memory.odd""#,
+        ),
+        (
+            strict::Source::Unstructured,
+            r#"unknown field "spec.devices[1].capacity.odd""#,
+        ),
+    ] {
+        let told = strict::decode_from(source, definition, &mut slice(), None);
+        assert_eq!(told.unwrap(), [wanted]);
+    }
+}
+
+#[test]
 fn results_of_patches_are_converted_as_upstream_does() {
     let convert = |object: &Value| {
         let mut object = object.clone();

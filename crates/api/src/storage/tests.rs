@@ -267,6 +267,8 @@ fn volume_attachments() {
                 "hostPath": {"path": "/"}, "capacity": {"storage": "1"}, "accessModes": ["ReadWriteOnce"],
                 "persistentVolumeReclaimPolicy": "Delete", "volumeMode": "Block", "storageClassName": "c",
                 "claimRef": {"name": "c"},
+                // Of a volume alone it is looked at.
+                "volumeAttributesClassName": "Not A Name",
             },
         }}}),
         expect![[r#"

@@ -435,11 +435,18 @@ fn reviews_tell_what_requests_do_not() {
     assert_eq!(status["user"]["username"], "system:serviceaccount:ns:bot");
     assert_eq!(status["audiences"], json!([ISSUER]));
     let spec = json!({"token": token, "audiences": ["a", "b"]});
-    let other = tokens.review(json!({"kind": "TokenReview", "spec": spec}));
+    let other = tokens.review(json!({"kind": "TokenReview", "spec": spec.clone()}));
     let why = format!(
         "[invalid bearer token, token audiences [\"{ISSUER}\"] is invalid for the target audiences [\"a\" \"b\"]]"
     );
     assert_eq!(other.unwrap()["status"], json!({"user": {}, "error": why}));
+    // What was sent stays where nothing is known.
+    let sent = json!({"authenticated": true, "audiences": ["c"], "user": {"username": "d"}});
+    let other = tokens.review(json!({"kind": "TokenReview", "spec": spec, "status": sent}));
+    assert_eq!(
+        other.unwrap()["status"],
+        json!({"user": {"username": "d"}, "audiences": ["c"], "error": why})
+    );
     fake.remove("", "serviceaccounts", "ns", "bot");
     assert_eq!(
         review(&token).unwrap()["status"],

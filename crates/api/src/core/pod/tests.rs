@@ -256,6 +256,7 @@ fn refused_containers() {
                 {"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.gpu"}}},
                 {"name": "A", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "2"}}},
                 {"name": "A", "valueFrom": {"configMapKeyRef": {"name": "", "key": "a/b"}}},
+                {"name": "A", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name", "apiVersion": "v9"}}},
             ],
             "envFrom": [{}, {"configMapRef": {"name": "A"}}],
         })),
@@ -271,9 +272,19 @@ fn refused_containers() {
             spec.containers[0].env[8].valueFrom.resourceFieldRef.divisor: Invalid value: "limits.cpu": only divisor's values 1m and 1 are supported with the cpu resource
             spec.containers[0].env[9].valueFrom.configMapKeyRef.name: Invalid value: "": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
             spec.containers[0].env[9].valueFrom.configMapKeyRef.key: Invalid value: "a/b": a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')
+            spec.containers[0].env[10].valueFrom.fieldRef.fieldPath: Invalid value: "metadata.name": error converting fieldPath: unsupported pod version: v9
             spec.containers[0].envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`
             spec.containers[0].envFrom[1].configMapRef.name: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]],
     );
+}
+
+/// A pod that waits for leave to be scheduled does so from now on.
+#[test]
+fn gates_are_told_with_their_time() {
+    let pod = created(&KIND, json!({"spec": {"schedulingGates": [{"name": "g"}]}}));
+    let condition = &pod["status"]["conditions"][0];
+    assert_eq!(condition["reason"], "SchedulingGated");
+    assert!(condition["lastTransitionTime"].is_string(), "{condition}");
 }
 
 #[test]

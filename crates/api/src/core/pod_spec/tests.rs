@@ -225,6 +225,7 @@ fn volumes_and_devices() {
                 "volumeMounts": [
                     {"name": "dir", "mountPath": "/dir", "recursiveReadOnly": "Enabled", "mountPropagation": "HostToContainer"},
                     {"name": "dir", "mountPath": "/dir2", "recursiveReadOnly": "Often"},
+                    {"name": "dir", "mountPath": "/dir3", "recursiveReadOnly": ""},
                 ],
                 "volumeDevices": [
                     {"name": "claim", "devicePath": "/dev/a"},
@@ -244,6 +245,8 @@ fn volumes_and_devices() {
             spec.containers[0].volumeMounts.recursiveReadOnly: Forbidden: may only be specified when mountPropagation is None or not specified
             spec.containers[0].volumeMounts[1].name: Invalid value: "dir": must not already exist in volumeDevices
             spec.containers[0].volumeMounts.recursiveReadOnly: Unsupported value: "Often": supported values: "Disabled", "Enabled", "IfPossible"
+            spec.containers[0].volumeMounts[2].name: Invalid value: "dir": must not already exist in volumeDevices
+            spec.containers[0].volumeMounts.recursiveReadOnly: Unsupported value: "": supported values: "Disabled", "Enabled", "IfPossible"
             spec.containers[0].volumeDevices[1].name: Invalid value: "claim": must be unique
             spec.containers[0].volumeDevices[1].devicePath: Invalid value: "/dev/a": must be unique
             spec.containers[0].volumeDevices[2].name: Invalid value: "dir": can only use volume source type of PersistentVolumeClaim or Ephemeral for block mode

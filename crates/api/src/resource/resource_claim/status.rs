@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{
     core::pod_spec::validate_node_selector,
     resource::{bounded, claim_spec, names, selectors, taints},
-    validate,
+    tree, validate,
 };
 
 const MAX_RESERVATIONS: usize = 256;
@@ -105,7 +105,12 @@ pub(super) fn validate(new: &Value, old: &Value) -> ErrorList {
     }
     let path = path.child("allocation");
     match (allocation, before) {
-        (Some(_), Some(_)) => validate::immutable(&mut errors, &path, allocation, before),
+        (Some(_), Some(_)) if !tree::same(allocation, before) => {
+            // Upstream's is declared, and shows no value.
+            let why = "field cannot be modified once set";
+            errors.push(Error::invalid(&path, Value::Null, why));
+        }
+        (Some(_), Some(_)) => {}
         (Some(allocation), None) => validate_allocation(new, allocation, &path, &mut errors),
         (None, _) => {}
     }
