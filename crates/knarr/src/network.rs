@@ -82,13 +82,15 @@ pub fn write_cni(data_dir: &Path, network: &PodNetwork) -> Result<()> {
         }],
     });
     let path = conf_dir.join(CONFLIST);
-    replace(&path, |temporary| fs::write(temporary, list.to_string()))?;
+    knarr_host::write_atomically(&path, list.to_string().as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
     // Through /proc/self/exe it would be the caller's program, not ours.
     let program = std::env::current_exe().context("cannot find knarr's own program file")?;
     for name in [plugin::NAME, plugin::loopback::NAME] {
-        replace(&bin_dir.join(name), |temporary| {
-            symlink(&program, temporary)
-        })?;
+        let link = bin_dir.join(name);
+        if !fs::read_link(&link).is_ok_and(|known| known == program) {
+            replace(&link, |temporary| symlink(&program, temporary))?;
+        }
     }
     Ok(())
 }

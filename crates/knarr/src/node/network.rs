@@ -14,6 +14,7 @@ use knarr_cni::{
 use knarr_dns::{Configuration, Dns};
 use knarr_policy::NetworkPolicies;
 use knarr_proxy::Proxy;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tracing::{error, info};
 
@@ -97,34 +98,51 @@ fn follow_pod_cidr(
     let instance = settings.host.instance;
     let network_policy = settings.cluster.network_policy;
     let cluster = settings.cluster.cluster_cidr.clone();
+    let told = Told::default();
     nodes.on_event(move |event| {
-        let node = event.object();
-        let Some(pods) = pod_ranges(node, &cluster) else {
+        let Some(pods) = pod_ranges(event.object(), &cluster) else {
             return;
         };
-        if let knarr_client::Event::Updated { old, new } = &event
-            && pod_ranges(old, &cluster) == pod_ranges(new, &cluster)
-        {
-            return;
-        }
-        let cidr = pods.to_string();
-        let network = network::PodNetwork {
-            instance,
-            pods,
-            mtu,
-            network_policy,
-        };
-        match network::write_cni(&data_dir, &network) {
-            Ok(()) => {
-                info!(cidr, "pods of this node get addresses");
+        let outcome = told.tell(&pods, || {
+            let network = network::PodNetwork {
+                instance,
+                pods: pods.clone(),
+                mtu,
+                network_policy,
+            };
+            network::write_cni(&data_dir, &network)
+        });
+        match outcome {
+            None => {}
+            Some(Ok(())) => {
+                info!(cidr = %pods, "pods of this node get addresses");
                 configured.notify_one();
             }
-            Err(error) => error!(
+            Some(Err(error)) => error!(
                 error = format!("{error:#}"),
                 "cannot configure the pod network"
             ),
         }
     });
+}
+
+/// The ranges that the runtime has been told of.
+#[derive(Default)]
+struct Told(Mutex<Option<Ranges>>);
+
+impl Told {
+    /// Writes what it does not know yet. What could not be written is tried again with the node's next event, which its status brings.
+    fn tell(&self, pods: &Ranges, write: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
+        let mut told = self.0.lock();
+        if told.as_ref() == Some(pods) {
+            return None;
+        }
+        let outcome = write();
+        if outcome.is_ok() {
+            *told = Some(pods.clone());
+        }
+        Some(outcome)
+    }
 }
 
 /// The node's own ranges, when it has them: one of each family of the cluster, but of a node that is older than a family, whose ranges
