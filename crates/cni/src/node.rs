@@ -13,6 +13,7 @@ mod moved;
 pub(crate) mod others;
 mod routes;
 mod rules;
+mod stand_in;
 mod survey;
 
 use std::{
@@ -200,6 +201,7 @@ pub async fn teardown(instance: &InstanceId, dns_listen: DnsListen) -> Result<()
     knarr_nft::apply(gone).await?;
     others::dismiss(instance)?;
     routes::remove(instance).await?;
+    stand_in::remove(instance).await?;
     let handle = connect()?;
     for name in [instance.overlay(), instance.services()] {
         if let Some(link) = rtnl::find(&handle, &name).await? {

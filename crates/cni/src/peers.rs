@@ -358,10 +358,12 @@ async fn link_mtu(handle: &Handle, address: IpAddr) -> Result<u32, rtnl::Error> 
     let Some(owner) = owner else {
         return Ok(USUAL_BYTES);
     };
+    // What the loopback link takes is no measure: links to others come and go.
+    let loopback = rtnl::loopback(handle).await?;
     let links = rtnl::links(handle).await?;
-    let link = links
-        .iter()
-        .find(|link| link.header.index == owner.header.index);
+    let mut links = links.iter();
+    let link =
+        links.find(|link| link.header.index == owner.header.index && link.header.index != loopback);
     Ok(link.and_then(rtnl::mtu).unwrap_or(USUAL_BYTES))
 }
 

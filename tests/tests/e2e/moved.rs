@@ -19,6 +19,21 @@ fn a_node_follows_its_machines_address_and_keeps_its_name() {
         let name = shell(cluster)?.path("nodes", "{.items[*].metadata.name}")?;
         step("pods run", || pods(&shell(cluster)?))?;
         let before = restarted(cluster)?;
+        step(
+            "without any address pods are reached from the machine",
+            || {
+                address(cluster, "del", NODE_IP)?;
+                eventually(SOON, "the address stands in", || on_loopback(cluster, true))?;
+                reached(&shell(cluster)?)?;
+                services_route(cluster)
+            },
+        )?;
+        step("it comes back", || {
+            address(cluster, "add", NODE_IP)?;
+            eventually(SOON, "nothing stands in", || on_loopback(cluster, false))?;
+            reached(&shell(cluster)?)?;
+            services_route(cluster)
+        })?;
         step("the address changes", || {
             address(cluster, "del", NODE_IP)?;
             address(cluster, "add", NEXT_IP)
@@ -48,11 +63,34 @@ fn shell(cluster: &Cluster) -> Result<Shell<'_>> {
 }
 
 fn address(cluster: &Cluster, change: &str, address: &str) -> Result<()> {
+    address_of(cluster, change, &format!("{address}/24"), "node0")
+}
+
+fn address_of(cluster: &Cluster, change: &str, address: &str, link: &str) -> Result<()> {
     let mut command = cluster.network().command("ip");
-    command.args(["address", change, &format!("{address}/24"), "dev", "node0"]);
+    command.args(["address", change, address, "dev", link]);
     let status = command.status().context("cannot run ip")?;
     ensure!(status.success(), "ip address {change} {address}: {status}");
     Ok(())
+}
+
+fn on_loopback(cluster: &Cluster, wanted: bool) -> Result<()> {
+    let mut command = cluster.network().command("ip");
+    let listed = command.args(["address", "show", "dev", "lo"]).output()?;
+    let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+    ensure!(text.contains(NODE_IP) == wanted, "{text}");
+    Ok(())
+}
+
+/// A connection from the machine to a Service has a way, also without a default route.
+fn services_route(cluster: &Cluster) -> Result<()> {
+    eventually(SOON, "the route of Services", || {
+        let mut command = cluster.network().command("ip");
+        let listed = command.args(["route", "show", "10.43.0.0/16"]).output()?;
+        let text = String::from_utf8_lossy(&listed.stdout).into_owned();
+        ensure!(text.contains("dev lo"), "{text}");
+        Ok(())
+    })
 }
 
 fn pods(shell: &Shell<'_>) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-use super::{Error, connect};
+use super::{Error, connect, stand_in};
 use crate::rtnl;
 
 /// The discard service: nothing is sent there.
@@ -36,13 +36,15 @@ pub async fn detect_node_ip(ipv6: bool) -> Result<Option<IpAddr>, Error> {
         return Ok(Some(address));
     }
     let handle = connect()?;
-    let addresses = rtnl::addresses(&handle).await?;
+    let mut addresses = rtnl::addresses(&handle).await?;
+    // One that stands in for those of links is the last to be had.
+    addresses.sort_by_key(stand_in::is_one);
     let mut own = addresses.iter().filter_map(rtnl::local);
     Ok(own.find(|address| address.is_ipv6() == ipv6 && is_machines(address)))
 }
 
 /// Whether others reach the machine by an address.
-fn is_machines(address: &IpAddr) -> bool {
+pub(super) fn is_machines(address: &IpAddr) -> bool {
     let of_link = match address {
         IpAddr::V4(address) => address.is_link_local(),
         IpAddr::V6(address) => address.is_unicast_link_local(),

@@ -1,5 +1,5 @@
 //! Keeps what a node's pods need of the network while knarr runs, whatever others do to it: a firewall that is loaded anew flushes all
-//! tables, ours too.
+//! tables, ours too; an address that goes takes the routes with it whose sender's it is.
 //!
 //! The tables are everything that is lost with it: the rules are made again as at the start, and host ports from the leases of the pods
 //! that have them. Pods and their links are not touched.
@@ -15,10 +15,15 @@ use tracing::{info, warn};
 
 use super::{
     Error, NodeNetwork, claim, make,
+    moved::SETTLE,
     others::{self, Purpose},
-    table,
+    stand_in, table,
 };
-use crate::plugin::{hostport, ipam};
+use crate::{
+    InstanceId,
+    peers::watch::{Changes, Ours},
+    plugin::{hostport, ipam},
+};
 
 /// Where the plugin notes which pod has which address and ports.
 #[derive(Clone, Debug)]
@@ -91,9 +96,17 @@ impl Kept {
     async fn keep(&mut self) {
         let mut pauses = Pauses::default();
         let mut foreign = Pauses::default();
+        let mut addresses = Addresses::open(&self.network.instance);
         loop {
             tokio::select! {
                 () = self.kernel.changed() => {}
+                () = addresses.changed() => {
+                    if let Err(error) = stand_in::settle(&self.network).await {
+                        let error = &error as &dyn std::error::Error;
+                        warn!(error, "the node's address is not as the machine's are");
+                    }
+                    continue;
+                }
                 () = changed(&mut self.others) => {
                     sleep(foreign.next_pause()).await;
                     self.admit().await;
@@ -114,6 +127,51 @@ impl Kept {
             }
             info!("the pod network is as it was");
         }
+    }
+}
+
+/// The machine's addresses, for as long as they can be followed.
+struct Addresses {
+    changes: Option<Changes>,
+    ours: Ours,
+    /// Also at the start: a process before this one may have left one that nobody needs.
+    unseen: bool,
+}
+
+impl Addresses {
+    fn open(instance: &InstanceId) -> Self {
+        let changes = Changes::open();
+        Self {
+            changes: changes
+                .inspect_err(
+                    |error| warn!(%error, "cannot see whether the machine's addresses change"),
+                )
+                .ok(),
+            ours: Ours {
+                metric: instance.route_metric(),
+                pod_links: instance.link_prefix(),
+                overlay: None,
+            },
+            unseen: true,
+        }
+    }
+
+    /// Waits until they have changed, and then for what comes with it: an address goes before the next one comes.
+    async fn changed(&mut self) {
+        let Some(changes) = &mut self.changes else {
+            return pending().await;
+        };
+        if !self.unseen
+            && let Err(error) = changes.changed(&self.ours).await
+        {
+            warn!(%error, "cannot see any more whether the machine's addresses change");
+            self.changes = None;
+            return;
+        }
+        self.unseen = true;
+        sleep(SETTLE).await;
+        changes.forget();
+        self.unseen = false;
     }
 }
 

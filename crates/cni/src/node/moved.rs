@@ -12,12 +12,12 @@ use crate::{
 };
 
 /// An address goes before the next one comes, and may come back.
-const SETTLE: Duration = Duration::from_secs(3);
+pub(super) const SETTLE: Duration = Duration::from_secs(3);
 /// How long to wait before the kernel is asked again after it could not be.
 const RETRY: Duration = Duration::from_secs(10);
 
 /// Waits until the machine has lost one of `addresses` and has another one of its family that nodes can have, which it returns. While it
-/// has none it keeps what it had, and where it has got one beside the other it does so too.
+/// has none it keeps what it had ([`super::stand_in`]), and where it has got one beside the other it does so too.
 pub async fn moved(instance: &InstanceId, addresses: &[IpAddr]) -> IpAddr {
     let ours = Ours {
         metric: instance.route_metric(),
