@@ -51,11 +51,14 @@ impl Cluster {
         }
         let settings = node::Settings {
             name: node::name(&flags.node, &host.data_dir)?,
-            host,
             ips: match &others {
                 Some(others) => others.ips.clone(),
-                None => node::ips(&flags.node.node_ip, &flags.server.cluster_cidr).await?,
+                None => {
+                    let (given, cluster) = (&flags.node.node_ip, &flags.server.cluster_cidr);
+                    node::ips_or_former(&host.data_dir, given, cluster).await?
+                }
             },
+            host,
             flags: node_flags,
             cluster: ClusterSettings {
                 load_balancer_ranges: traffic::announced(flags)?,

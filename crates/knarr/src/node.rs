@@ -4,6 +4,7 @@
 //! part of it can tell. The runtime is started first, beside the control plane or while the node still joins; the rest follows
 //! when there is an API to speak to, and the kubelet last, when pods can have a network.
 
+mod former;
 mod kubelet;
 mod logs;
 mod name;
@@ -24,6 +25,7 @@ use knarr_tasks::Tasks;
 use tokio_util::sync::CancellationToken;
 
 pub use self::{
+    former::ips_or_former,
     kubelet::Serving,
     name::{check as check_name, name, node_name},
     runtime::ContainerRuntime,

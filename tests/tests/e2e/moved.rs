@@ -28,6 +28,14 @@ fn a_node_follows_its_machines_address_and_keeps_its_name() {
                 services_route(cluster)
             },
         )?;
+        step("knarr starts without any address", || {
+            cluster.stop()?;
+            address_of(cluster, "del", &format!("{NODE_IP}/32"), "lo")?;
+            cluster.up()?;
+            on_loopback(cluster, true)?;
+            follows(cluster, NODE_IP)?;
+            reached(&shell(cluster)?)
+        })?;
         step("it comes back", || {
             address(cluster, "add", NODE_IP)?;
             eventually(SOON, "nothing stands in", || on_loopback(cluster, false))?;

@@ -60,6 +60,7 @@ impl Kept {
                 .ok(),
         };
         claim::take(&kept.network.instance, kept.network.dns_listen.ipv4).await?;
+        stand_in::settle(&kept.network).await?;
         kept.restore().await?;
         kept.admit().await;
         Ok(kept)
