@@ -382,8 +382,7 @@ pub trait Strategy: Send + Sync {
         fields_differ(new, old)
     }
 
-    /// Whether what cannot be written (fields of features that are switched off, and those that [`Strategy::prepare_update`] takes
-    /// away) counts as a change before it is dropped.
+    /// Whether what cannot be written (of features that are off, or taken by [`Strategy::prepare_update`]) counts as a change before.
     fn counts_dropped(&self) -> bool {
         false
     }

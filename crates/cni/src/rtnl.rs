@@ -197,6 +197,15 @@ pub fn local(address: &AddressMessage) -> Option<IpAddr> {
     })
 }
 
+/// Whether others reach the machine by an address.
+pub fn is_machines(address: &IpAddr) -> bool {
+    let of_link = match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !of_link && !address.is_loopback() && !address.is_unspecified()
+}
+
 /// Gives a link an address that is good at once: nobody else can have those that are given here, so that nobody is asked.
 pub async fn add_address(
     handle: &Handle,

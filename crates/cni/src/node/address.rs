@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
 use super::{Error, connect, stand_in};
-use crate::rtnl;
+use crate::rtnl::{self, is_machines};
 
 /// The discard service: nothing is sent there.
 const PORT: u16 = 9;
@@ -41,13 +41,4 @@ pub async fn detect_node_ip(ipv6: bool) -> Result<Option<IpAddr>, Error> {
     addresses.sort_by_key(stand_in::is_one);
     let mut own = addresses.iter().filter_map(rtnl::local);
     Ok(own.find(|address| address.is_ipv6() == ipv6 && is_machines(address)))
-}
-
-/// Whether others reach the machine by an address.
-pub(super) fn is_machines(address: &IpAddr) -> bool {
-    let of_link = match address {
-        IpAddr::V4(address) => address.is_link_local(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !of_link && !address.is_loopback() && !address.is_unspecified()
 }

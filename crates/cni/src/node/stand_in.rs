@@ -6,8 +6,11 @@
 use knarr_nft::Family;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
-use super::{Error, NodeNetwork, address::is_machines, connect, routes};
-use crate::{InstanceId, rtnl};
+use super::{Error, NodeNetwork, connect, routes};
+use crate::{
+    InstanceId,
+    rtnl::{self, is_machines},
+};
 
 /// Labels begin with the link's name; the identity follows.
 const LABEL_PREFIX: &str = "lo:k";

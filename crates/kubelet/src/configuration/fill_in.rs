@@ -65,7 +65,9 @@ impl KubeletConfiguration {
                 )
             })?;
             config.client_ca_pem.push('\n');
-            config.client_ca_pem.push_str(&String::from_utf8_lossy(&text));
+            config
+                .client_ca_pem
+                .push_str(&String::from_utf8_lossy(&text));
         }
         Ok(())
     }
