@@ -11,6 +11,8 @@ use serde_json::Value;
 use crate::support::{SOON, Shell, newest, step, with_cluster};
 
 const MANIFEST: &str = "tests/upstream/csi/driver.yaml";
+/// Set where Go has to be there, so that the driver is not left out unnoticed.
+const NEED_GO: &str = "KNARR_NEED_GO";
 const DRIVER: &str = "directory.csi.knarr.dev";
 
 const SET: &str = "
@@ -60,6 +62,11 @@ spec:
 fn a_drivers_volumes_are_attached_kept_and_grown() {
     let images = image::target_dir().join("images/csi");
     if !images.join("csi.tar").is_file() {
+        assert!(
+            std::env::var_os(NEED_GO).is_none(),
+            "{} is not there, and {NEED_GO} says that it has to be (xtask image --csi makes it)",
+            images.join("csi.tar").display()
+        );
         println!(
             "left out: {} is not there (xtask image --csi makes it, with Go)",
             images.join("csi.tar").display()

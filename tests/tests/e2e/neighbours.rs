@@ -25,8 +25,11 @@ enum Act {
 }
 use Act::{Down, Kill, Load, Start};
 
+/// What happens to a cluster, whichever it is.
+type OfOne = fn(usize) -> Act;
+
 /// What a cluster can go through. One that was killed is taken down as it is, or after another start.
-const LIVES: [&[fn(usize) -> Act]; 3] = [
+const LIVES: [&[OfOne]; 3] = [
     &[Start, Load, Down],
     &[Start, Load, Kill, Down],
     &[Start, Load, Kill, Start, Down],

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Definition, Schema, Shape, Type};
+use super::{Definition, Field, Schema, Shape, Type};
 
 /// Where in a struct such fields are, by field.
 pub(super) type Fields = Box<[(&'static str, Place)]>;
@@ -50,13 +50,24 @@ fn fields(definition: &'static Definition, above: &mut Vec<&'static str>) -> Fie
     above.push(definition.name);
     let places = fields
         .iter()
-        .filter_map(|field| Some((field.name, place(&field.schema, above)?)))
+        .filter_map(|field| Some((field.name, field_place(field, above)?)))
         .collect();
     above.pop();
     places
 }
 
-/// The gate of a struct that has nothing but what one feature adds: it comes and goes with the feature.
+/// A struct that has nothing but what one feature adds comes and goes with the feature, where it can be absent.
+fn field_place(field: &'static Field, above: &mut Vec<&'static str>) -> Option<Place> {
+    let place = place(&field.schema, above)?;
+    match (&field.schema.ty, &place) {
+        (Type::Ref(reference), Place::Struct(places)) if !field.present => {
+            Some(whole(reference.get(), places).map_or(place, Place::Gate))
+        }
+        _ => Some(place),
+    }
+}
+
+/// The gate of all fields of a struct.
 fn whole(definition: &Definition, places: &Fields) -> Option<&'static str> {
     let (_, Place::Gate(first)) = places.first()? else {
         return None;
@@ -72,12 +83,8 @@ fn place(schema: &'static Schema, above: &mut Vec<&'static str>) -> Option<Place
     }
     match &schema.ty {
         Type::Ref(reference) => {
-            let definition = reference.get();
-            let fields = fields(definition, above);
-            match whole(definition, &fields) {
-                Some(gate) => Some(Place::Gate(gate)),
-                None => (!fields.is_empty()).then_some(Place::Struct(fields)),
-            }
+            let fields = fields(reference.get(), above);
+            (!fields.is_empty()).then_some(Place::Struct(fields))
         }
         Type::List(element) | Type::Map(element) => {
             Some(Place::Each(Box::new(place(element, above)?)))
