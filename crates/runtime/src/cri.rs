@@ -66,8 +66,8 @@ pub fn status(error: Error) -> Status {
     }
 }
 
-pub fn sandbox_state(sandbox: &Sandbox) -> v1::PodSandboxState {
-    if sandbox.status.lock().ready {
+fn sandbox_state(ready: bool) -> v1::PodSandboxState {
+    if ready {
         v1::PodSandboxState::SandboxReady
     } else {
         v1::PodSandboxState::SandboxNotready
@@ -76,18 +76,17 @@ pub fn sandbox_state(sandbox: &Sandbox) -> v1::PodSandboxState {
 
 pub fn sandbox_status(sandbox: &Sandbox) -> v1::PodSandboxStatus {
     let record = &sandbox.record;
-    let mut addresses = sandbox
-        .status
-        .lock()
+    // Looked at once: one that became ready between two looks would be ready without addresses.
+    let status = sandbox.status.lock().clone();
+    let mut addresses = status
         .addresses
-        .clone()
         .into_iter()
         .map(|address| address.to_string());
     let options = crate::spec::sandbox_namespaces(&record.config);
     v1::PodSandboxStatus {
         id: record.id.clone(),
         metadata: record.config.metadata.clone(),
-        state: sandbox_state(sandbox).into(),
+        state: sandbox_state(status.ready).into(),
         created_at: record.created_at,
         network: Some(v1::PodSandboxNetworkStatus {
             ip: addresses.next().unwrap_or_default(),
@@ -109,7 +108,7 @@ pub fn sandbox_item(sandbox: &Sandbox) -> v1::PodSandbox {
     v1::PodSandbox {
         id: record.id.clone(),
         metadata: record.config.metadata.clone(),
-        state: sandbox_state(sandbox).into(),
+        state: sandbox_state(sandbox.status.lock().ready).into(),
         created_at: record.created_at,
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),
@@ -117,8 +116,8 @@ pub fn sandbox_item(sandbox: &Sandbox) -> v1::PodSandbox {
     }
 }
 
-pub fn container_state(container: &Container) -> v1::ContainerState {
-    match container.status.lock().phase {
+fn container_state(phase: Phase) -> v1::ContainerState {
+    match phase {
         Phase::Created => v1::ContainerState::ContainerCreated,
         Phase::Running => v1::ContainerState::ContainerRunning,
         Phase::Exited => v1::ContainerState::ContainerExited,
@@ -133,7 +132,7 @@ pub fn container_item(inner: &Inner, container: &Container) -> v1::Container {
         metadata: record.config.metadata.clone(),
         image: record.config.image.clone(),
         image_ref: image_ref(inner, &record.image),
-        state: container_state(container).into(),
+        state: container_state(container.status.lock().phase).into(),
         created_at: record.created_at,
         labels: record.config.labels.clone(),
         annotations: record.config.annotations.clone(),
@@ -142,6 +141,17 @@ pub fn container_item(inner: &Inner, container: &Container) -> v1::Container {
 }
 
 pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerStatus {
+    let record = &container.record;
+    status_now(
+        container,
+        tagged_name(inner, record),
+        image_ref(inner, &record.image),
+    )
+}
+
+/// The state and what belongs to it are looked at once: one that ended between two looks would have ended without an exit
+/// code, which reads as success.
+fn status_now(container: &Container, image: String, image_ref: String) -> v1::ContainerStatus {
     let (record, status) = (&container.record, container.status.lock().clone());
     let resources = v1::ContainerResources {
         linux: status.resources,
@@ -157,20 +167,19 @@ pub fn container_status(inner: &Inner, container: &Container) -> v1::ContainerSt
         gid: record.gid.into(),
         supplemental_groups: groups,
     };
-    let name = tagged_name(inner, record);
     v1::ContainerStatus {
         id: record.id.clone(),
         metadata: record.config.metadata.clone(),
-        state: container_state(container).into(),
+        state: container_state(status.phase).into(),
         created_at: record.created_at,
         started_at: status.started_at,
         finished_at: status.finished_at,
         exit_code: status.exit_code,
         image: Some(v1::ImageSpec {
-            image: name,
+            image,
             ..record.config.image.clone().unwrap_or_default()
         }),
-        image_ref: image_ref(inner, &record.image),
+        image_ref,
         reason: status.reason,
         message: status.message,
         labels: record.config.labels.clone(),
@@ -219,3 +228,6 @@ fn tagged_name(inner: &Inner, record: &crate::records::ContainerRecord) -> Strin
         .and_then(|image| image.tags.first().cloned())
         .unwrap_or(asked)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,10 +11,7 @@ use tonic::{Request, Response, Status};
 use super::fit::fit;
 use super::metrics;
 use super::watch::EventStream;
-use super::{
-    container_item, container_state, container_status, sandbox_item, sandbox_state, sandbox_status,
-    status,
-};
+use super::{container_item, container_status, sandbox_item, sandbox_status, status};
 use crate::container::Container;
 use crate::exec::{self, Executor, Streaming};
 use crate::runtime::Inner;
@@ -167,14 +164,10 @@ impl RuntimeService for RuntimeApi {
         let items = sandboxes
             .values()
             .filter(|one| filter.id.is_empty() || one.record.id.starts_with(&filter.id))
-            .filter(|one| {
-                filter
-                    .state
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.state() == sandbox_state(one))
-            })
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| sandbox_item(one))
+            // Of what is told: it may change its state in between.
+            .filter(|item| filter.state.is_none_or(|wanted| wanted.state == item.state))
             .collect();
         drop(sandboxes);
         Ok(Response::new(ListPodSandboxResponse { items: fit(items) }))
@@ -253,14 +246,10 @@ impl RuntimeService for RuntimeApi {
                 filter.pod_sandbox_id.is_empty()
                     || one.record.sandbox.starts_with(&filter.pod_sandbox_id)
             })
-            .filter(|one| {
-                filter
-                    .state
-                    .as_ref()
-                    .is_none_or(|wanted| wanted.state() == container_state(one))
-            })
             .filter(|one| labelled(&one.record.config.labels, &filter.label_selector))
             .map(|one| container_item(&self.inner, one))
+            // Of what is told: it may change its state in between.
+            .filter(|item| filter.state.is_none_or(|wanted| wanted.state == item.state))
             .collect();
         Ok(Response::new(ListContainersResponse {
             containers: fit(containers),
