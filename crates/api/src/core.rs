@@ -22,6 +22,8 @@ pub mod service;
 pub mod service_account;
 mod volume_sources;
 
+pub use pod_spec::kept::forgive as forgive_kept;
+
 /// All data of a ConfigMap or a Secret together.
 const MAX_DATA_SIZE_BYTES: usize = 1024 * 1024;
 

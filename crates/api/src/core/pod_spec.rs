@@ -8,6 +8,7 @@ mod dns;
 mod env;
 mod files;
 mod image;
+pub mod kept;
 mod mounts;
 mod probes;
 mod projections;

@@ -10,7 +10,7 @@ use knarr_meta::{
 use serde_json::Value;
 
 use super::{
-    Within, devices, env, is_sidecar, mounts, probes, resources, security, volumes::Volumes,
+    Within, devices, env, is_sidecar, kept, mounts, probes, resources, security, volumes::Volumes,
 };
 use crate::validate;
 
@@ -109,6 +109,7 @@ fn validate_init(spec: &Value, volumes: &Volumes<'_>, path: &Path, errors: &mut 
                 ));
             }
         }
+        kept::validate_resize(container, &path.child("resizePolicy"), errors);
     }
 }
 

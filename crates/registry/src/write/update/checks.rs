@@ -1,6 +1,6 @@
 //! What a changed object has to be: the one that was asked for, of the state that was read, and valid.
 
-use knarr_api::{kind::Part, schema::enums};
+use knarr_api::{core::forgive_kept, kind::Part, schema::enums};
 use knarr_meta::{
     GroupKind,
     field::{Error, Path, quote},
@@ -123,6 +123,7 @@ pub fn validate(
     }
     let strategy = &write.kind.strategy;
     errors.extend(strategy.validate_update(tree, old, part));
+    forgive_kept(old, &mut errors);
     strategy.validate_rest(tree, Some(old), &mut errors);
     enums::add_empty_values(&write.kind.definition, tree, Some(old), &mut errors);
     if let Some(alias) = write.alias {
