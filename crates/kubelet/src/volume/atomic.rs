@@ -53,15 +53,7 @@ pub(crate) fn write(dir: &Path, files: &Files, fs_group: Option<i64>) -> io::Res
             fresh.make_directories(parent, 0o755)?;
         }
         fresh.create(path, &file.content, file.mode)?;
-        if let Some(owner) = file.owner {
-            chownat(
-                &fresh,
-                path,
-                Some(Uid::from_raw(owner)),
-                None,
-                AtFlags::SYMLINK_NOFOLLOW,
-            )?;
-        }
+        give(&fresh, path, file.owner)?;
     }
     if let Some(group) = fs_group {
         ownership::apply(&dir.join(&name), group, false)?;
@@ -73,6 +65,14 @@ pub(crate) fn write(dir: &Path, files: &Files, fs_group: Option<i64>) -> io::Res
     top.rename(swap, Path::new(DATA))?;
     link(&top, files)?;
     clean(&top, &name, files)
+}
+
+fn give(within: &Directory, path: &Path, owner: Option<u32>) -> io::Result<()> {
+    let Some(owner) = owner.map(Uid::from_raw) else {
+        return Ok(());
+    };
+    chownat(within, path, Some(owner), None, AtFlags::SYMLINK_NOFOLLOW)?;
+    Ok(())
 }
 
 fn check(path: &str) -> io::Result<()> {
@@ -99,12 +99,18 @@ fn first(path: &str) -> &str {
     path.split('/').next().unwrap_or(path)
 }
 
+/// A link belongs to whom its file does: programs that mind whose their key is look at both.
 fn link(top: &Directory, files: &Files) -> io::Result<()> {
-    let names: BTreeSet<&str> = files.keys().map(|path| first(path)).collect();
-    for name in names {
-        match top.link(&Path::new(DATA).join(name), Path::new(name)) {
+    let links: BTreeMap<&str, Option<u32>> = files
+        .iter()
+        .map(|(path, file)| (first(path), file.owner))
+        .collect();
+    for (name, owner) in links {
+        let path = Path::new(name);
+        match top.link(&Path::new(DATA).join(name), path) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            _ => {}
+            Err(_) => {}
+            Ok(()) => give(top, path, owner)?,
         }
     }
     Ok(())

@@ -1,6 +1,11 @@
 //! The files of volumes that show API objects: configMap, secret, downwardAPI, projected.
 
-use std::{collections::BTreeMap, fs, io, os::unix::fs::PermissionsExt, path::Path};
+use std::{
+    collections::BTreeMap,
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -12,7 +17,7 @@ use k8s_openapi::api::core::v1::{
 use super::{
     Error, MountedVolume, Target, VolumeType,
     atomic::{self, File, Files},
-    blocking, certificate, directory, mount, nested, trust_bundle,
+    blocking, certificate, directory, mount, nested, ownership, trust_bundle,
 };
 use crate::{
     context::{self, Context},
@@ -55,12 +60,14 @@ impl VolumeType for ApiObjects {
 }
 
 fn write(place: &Path, payload: &Payload, fs_group: Option<i64>) -> io::Result<()> {
+    // Where the pod has a group, the directory goes on to hand it to what is made in it.
+    let group = fs::metadata(place).map_or(0, |has| has.mode() & ownership::GROUP_BITS);
     directory(place, 0o755)?;
     if payload.memory && !mount::is_mount(place)? {
         mount::tmpfs(place, None)?;
     }
     // Each time: that the directory is there has changed it.
-    let mode = if payload.memory { 0o1777 } else { 0o777 };
+    let mode = group | if payload.memory { 0o1777 } else { 0o777 };
     fs::set_permissions(place, fs::Permissions::from_mode(mode))?;
     atomic::write(place, &payload.files, fs_group)
 }
@@ -390,10 +397,15 @@ mod tests {
         if !nix::unistd::geteuid().is_root() {
             return eprintln!("skipped: mounting needs root");
         }
-        for (memory, wanted) in [(true, 0o1777), (false, 0o777)] {
+        for (memory, group, wanted) in [
+            (true, None, 0o1777),
+            (false, None, 0o777),
+            (true, Some(3000), 0o3777),
+            (false, Some(3000), 0o2777),
+        ] {
             let dir = tempfile::tempdir().unwrap();
             let place = dir.path().join("volume");
-            for content in ["first", "second"] {
+            for content in ["first", "second", "second"] {
                 let file = File {
                     content: content.into(),
                     mode: 0o644,
@@ -405,9 +417,9 @@ mod tests {
                     memory,
                     refresh_at: None,
                 };
-                write(&place, &payload, None).unwrap();
+                write(&place, &payload, group).unwrap();
                 let mode = fs::metadata(&place).unwrap().permissions().mode() & 0o7777;
-                assert_eq!(mode, wanted, "{content} of {memory}: {mode:o}");
+                assert_eq!(mode, wanted, "{content} of {memory}, {group:?}: {mode:o}");
             }
             mount::unmount_below(dir.path()).unwrap();
         }

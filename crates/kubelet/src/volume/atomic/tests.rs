@@ -1,4 +1,7 @@
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+};
 
 use super::*;
 
@@ -73,4 +76,18 @@ fn the_group_may_read() {
             & 0o777,
         0o440
     );
+}
+
+#[test]
+fn a_link_belongs_to_whom_its_file_does() {
+    if !rustix::process::geteuid().is_root() {
+        return eprintln!("skipped: other owners need root");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut shown = files(&[("ca.crt", "c", 0o644), ("token", "t", 0o600)]);
+    shown.get_mut("token").unwrap().owner = Some(1000);
+    write(dir.path(), &shown, None).unwrap();
+    let owner = |name: &str| fs::symlink_metadata(dir.path().join(name)).unwrap().uid();
+    let owners = ["ca.crt", "token", "..data/ca.crt", "..data/token"].map(owner);
+    assert_eq!(owners, [0, 1000, 0, 1000]);
 }
