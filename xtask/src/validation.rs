@@ -1,15 +1,17 @@
 //! Compares what knarr's API server and upstream's answer to the same requests: `cargo xtask-validation`.
 //!
 //! Both servers run without controllers, each in a network without a way out. From a valid object of each kind
-//! ([`objects`]) come a round trip through every verb and format ([`trips`]) and, by a seed, objects and changes that are wrong in
-//! one place or two ([`mutate`], [`cases`]). Status code, reason, message, causes and objects are compared ([`compare`]), but for
-//! what differs between any two clusters. What is known to differ stands in `docs/differences/validation.tsv` with its reason.
+//! ([`objects`]) come a round trip through every verb and format ([`trips`]), the whole of it in each of them ([`whole`]) and, by a
+//! seed, objects and changes that are wrong in one place or two ([`mutate`], [`directives`], [`cases`]). Status code, reason, message,
+//! causes and objects are compared ([`compare`]), but for what differs between any two clusters. What is known to differ stands in
+//! `docs/differences/validation.tsv` with its reason.
 
 mod cases;
 mod client;
 mod compare;
 #[cfg(test)]
 mod coverage;
+mod directives;
 mod known;
 mod mutate;
 mod objects;
@@ -18,6 +20,8 @@ mod report;
 mod servers;
 mod special;
 mod trips;
+mod whole;
+mod wire;
 
 use std::{path::PathBuf, time::Duration};
 
@@ -48,7 +52,7 @@ pub struct Args {
     /// Upstream's API server [default: built from the version that the suite pins, with Go]
     #[arg(long, value_name = "FILE")]
     api_server: Option<PathBuf>,
-    /// etcd [default: the one in PATH]
+    /// etcd, 3.5.13 or newer: older ones do not tell watches how far they are [default: the one in PATH]
     #[arg(long, value_name = "FILE")]
     etcd: Option<PathBuf>,
 }
@@ -83,6 +87,8 @@ async fn compare_all(args: &Args, servers: &Servers) -> Result<Report> {
         let exchanges = trips::read(example);
         pair.compare(example, exchanges, &mut report).await?;
         let exchanges = trips::write(example);
+        pair.compare(example, exchanges, &mut report).await?;
+        let exchanges = whole::requests(example);
         pair.compare(example, exchanges, &mut report).await?;
         pair.protobuf(example, &mut report).await?;
         pair.protobuf_of_stored(example, &mut report).await?;
@@ -151,7 +157,7 @@ impl Pair {
         };
         let theirs = self.upstream.send(&asks, example).await?;
         let ours = self.ours.send(&asks, example).await?;
-        let differences = compare::formats(&theirs, &ours);
+        let differences = compare::answers(&theirs, &ours);
         report.note(example, &asks, &theirs, &ours, differences);
         for answer in [theirs, ours] {
             // What was refused is no object.
@@ -168,16 +174,16 @@ impl Pair {
         for asks in trips::read_encoded(example) {
             let theirs = self.upstream.send(&asks, example).await?;
             let ours = self.ours.send(&asks, example).await?;
-            let differences = compare::formats(&theirs, &ours);
+            let differences = compare::answers(&theirs, &ours);
             report.note(example, &asks, &theirs, &ours, differences);
             let both = theirs.is_protobuf() && ours.is_protobuf();
             let is_list = asks.path.contains('?');
             if !both || theirs.code >= 400 || is_list {
                 continue;
             }
-            let theirs = trips::put_back(example, theirs.bytes);
-            let ours = trips::put_back(example, ours.bytes);
-            if let (Some(to_upstream), Some(to_ours)) = (theirs, ours) {
+            let theirs = trips::put_back(example, &theirs.bytes);
+            let ours = trips::put_back(example, &ours.bytes);
+            for (to_upstream, to_ours) in theirs.into_iter().zip(ours) {
                 let theirs = self.upstream.send(&to_upstream, example).await?;
                 let ours = self.ours.send(&to_ours, example).await?;
                 let differences = compare::answers(&theirs, &ours);

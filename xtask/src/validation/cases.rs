@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{JSON, Request},
+    directives,
     mutate::{Mutation, mutate},
     objects::Example,
 };
@@ -96,14 +97,20 @@ fn create(rng: &mut Rng, example: &Example, options: &str) -> Option<Request> {
 
 fn patch(rng: &mut Rng, example: &Example, stored: &Value, path: &str) -> Option<Request> {
     let mut object = stored.clone();
+    let patch = |format: &str, body: Value| {
+        Request::new("patch", "PATCH", path.to_owned()).body(format, body.to_string())
+    };
+    if rng.u8(..4) == 0 {
+        let (body, label) = directives::patch(rng, stored, example.schema)?;
+        return Some(patch(STRATEGIC, body).label(label));
+    }
     let change = mutate(rng, &mut object, example.schema, None)?;
     let (format, body) = match rng.u8(..3) {
         0 => (MERGE, change.merge_patch(&object)),
         1 => (STRATEGIC, change.merge_patch(&object)),
         _ => (JSON_PATCH, change.json_patch()),
     };
-    let request = Request::new("patch", "PATCH", path.to_owned()).body(format, body.to_string());
-    Some(finish(rng, request, &[change]))
+    Some(finish(rng, patch(format, body), &[change]))
 }
 
 /// Says what is tried, and which form of answer is wanted.

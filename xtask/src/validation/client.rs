@@ -17,7 +17,8 @@ pub const UID: &str = "{UID}";
 pub const REVISION: &str = "{REVISION}";
 pub const JSON: &str = "application/json";
 pub const PROTOBUF: &str = "application/vnd.kubernetes.protobuf";
-const PROTOBUF_MAGIC: &[u8] = b"k8s\0";
+/// What every body in protobuf starts with.
+pub const MAGIC: &[u8] = b"k8s\0";
 
 /// A request that both servers get.
 #[derive(Clone, Debug, Default)]
@@ -79,7 +80,7 @@ pub struct Answer {
 
 impl Answer {
     pub fn is_protobuf(&self) -> bool {
-        self.bytes.starts_with(PROTOBUF_MAGIC)
+        self.bytes.starts_with(MAGIC)
     }
 }
 

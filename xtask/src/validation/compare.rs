@@ -1,11 +1,11 @@
 //! How two answers to one request differ, in words that are the same for all requests with the same cause.
 
-use std::{collections::BTreeSet, sync::LazyLock};
+use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 
 use regex::Regex;
 use serde_json::Value;
 
-use super::client::Answer;
+use super::{client::Answer, wire};
 
 /// A value in a difference is shown up to here.
 const SHOWN_CHARS: usize = 160;
@@ -35,33 +35,37 @@ pub fn answers(theirs: &Answer, ours: &Answer) -> Vec<String> {
         let shown = |answer: &Answer| words(&answer.warnings.join("; "));
         found.push(format!("warnings {} | {}", shown(theirs), shown(ours)));
     }
-    match (is_status(&theirs.body), is_status(&ours.body)) {
-        (true, true) => statuses(&theirs.body, &ours.body, &mut found),
-        (false, false) if theirs.is_protobuf() || theirs.body.is_null() => {
-            if !theirs.is_protobuf() && theirs.bytes != ours.bytes {
-                found.push("bytes".to_owned());
-            }
-        }
-        (false, false) => objects(&theirs.body, &ours.body, "", &mut found),
+    let (their_status, our_status) = (status(theirs), status(ours));
+    match (&their_status, &our_status) {
+        (Some(theirs), Some(ours)) => statuses(theirs, ours, &mut found),
+        (None, None) if theirs.body.is_null() => match (wire(theirs), wire(ours)) {
+            (Some(theirs), Some(ours)) => objects(&theirs, &ours, "protobuf", &mut found),
+            (None, None) if theirs.bytes == ours.bytes => {}
+            _ => found.push("bytes".to_owned()),
+        },
+        (None, None) => objects(&theirs.body, &ours.body, "", &mut found),
         // One went well: what the other has against it is the difference.
-        (true, false) => refusal("-", &theirs.body, &mut found),
-        (false, true) => refusal("+", &ours.body, &mut found),
+        (Some(theirs), None) => refusal("-", theirs, &mut found),
+        (None, Some(ours)) => refusal("+", ours, &mut found),
     }
     found.truncate(DIFFERENCES);
     found
 }
 
-/// Only whether the answers are of the same form.
-pub fn formats(theirs: &Answer, ours: &Answer) -> Vec<String> {
-    let mut found = Vec::new();
-    if theirs.code != ours.code || theirs.is_protobuf() != ours.is_protobuf() {
-        found.push(format!("code {} | {}", theirs.code, ours.code));
+/// What an answer in protobuf says.
+fn wire(answer: &Answer) -> Option<Value> {
+    match answer.format.contains("stream=watch") {
+        true => wire::frames(&answer.bytes),
+        false => wire::body(&answer.bytes),
     }
-    found
 }
 
-fn is_status(body: &Value) -> bool {
-    body["kind"] == "Status"
+/// The `Status` that an answer is, in whatever form.
+fn status(answer: &Answer) -> Option<Cow<'_, Value>> {
+    match answer.body["kind"] == "Status" {
+        true => Some(Cow::Borrowed(&answer.body)),
+        false => wire::status(&answer.bytes).map(Cow::Owned),
+    }
 }
 
 fn causes(status: &Value) -> BTreeSet<String> {

@@ -102,7 +102,7 @@ impl Mutation {
 }
 
 /// RFC 6901.
-fn pointer(path: &[Step]) -> String {
+pub fn pointer(path: &[Step]) -> String {
     path.iter()
         .map(|step| match step {
             Step::Field(name) => format!("/{}", escaped(name)),
@@ -116,8 +116,8 @@ fn escaped(name: &str) -> String {
 }
 
 /// A place in an object, and its type where that is known.
-struct Place {
-    path: Vec<Step>,
+pub struct Place {
+    pub path: Vec<Step>,
     schema: Option<&'static Schema>,
 }
 
@@ -128,16 +128,7 @@ pub fn mutate(
     schema: Option<&'static Schema>,
     root: Option<&str>,
 ) -> Option<Mutation> {
-    let mut places = Vec::new();
-    let mut path = Vec::new();
-    let mut schema = schema;
-    let mut start: &Value = object;
-    if let Some(field) = root {
-        schema = field_schema(schema, field);
-        start = start.get(field)?;
-        path.push(Step::Field(field.to_owned()));
-    }
-    visit(start, schema, &mut path, &mut places);
+    let mut places = places(object, schema, root)?;
     if places.is_empty() {
         return None;
     }
@@ -146,6 +137,24 @@ pub fn mutate(
     let mutation = change(rng, place, &here);
     apply(object, &mutation)?;
     Some(mutation)
+}
+
+/// All places below `root`, a field of the object, or all but those of its type; `None` where the field is not there.
+pub fn places(
+    object: &Value,
+    schema: Option<&'static Schema>,
+    root: Option<&str>,
+) -> Option<Vec<Place>> {
+    let mut places = Vec::new();
+    let mut path = Vec::new();
+    let (mut schema, mut start) = (schema, object);
+    if let Some(field) = root {
+        schema = field_schema(schema, field);
+        start = start.get(field)?;
+        path.push(Step::Field(field.to_owned()));
+    }
+    visit(start, schema, &mut path, &mut places);
+    Some(places)
 }
 
 fn visit(
@@ -186,7 +195,7 @@ fn visit(
     }
 }
 
-fn field_schema(schema: Option<&'static Schema>, name: &str) -> Option<&'static Schema> {
+pub fn field_schema(schema: Option<&'static Schema>, name: &str) -> Option<&'static Schema> {
     match &schema?.ty {
         Type::Map(element) => Some(&**element),
         Type::Ref(reference) => reference.get().field(name).map(|field| &field.schema),
@@ -194,7 +203,7 @@ fn field_schema(schema: Option<&'static Schema>, name: &str) -> Option<&'static 
     }
 }
 
-fn element_schema(schema: Option<&'static Schema>) -> Option<&'static Schema> {
+pub fn element_schema(schema: Option<&'static Schema>) -> Option<&'static Schema> {
     match &schema?.ty {
         Type::List(element) => Some(&**element),
         _ => None,

@@ -256,7 +256,9 @@ pub fn watch(example: &Example) -> Vec<Request> {
         request.label(format!("as {format}")).accept(format)
     };
     let all = format!("{query}{initial}{of_it}");
-    let mut requests: Vec<Request> = [JSON, TABLE, METADATA]
+    let mut formats = vec![JSON, TABLE, METADATA];
+    formats.extend(example.schema.map(|_| PROTOBUF));
+    let mut requests: Vec<Request> = formats
         .into_iter()
         .map(|format| watch(&all, format))
         .collect();
@@ -287,16 +289,22 @@ pub fn read_encoded(example: &Example) -> Vec<Request> {
         .collect()
 }
 
-/// Puts back what a server has encoded, to the same server, and asks for JSON.
-pub fn put_back(example: &Example, bytes: Vec<u8>) -> Option<Request> {
-    let path = example.path.as_ref()?;
-    let request = Request::new("protobuf", "PUT", format!("{path}?dryRun=All"));
-    Some(
-        request
-            .body(PROTOBUF, bytes)
-            .accept(JSON)
-            .label("put back as it is"),
-    )
+/// Puts back what a server has encoded, to the same server, and asks for JSON; its status, too.
+pub fn put_back(example: &Example, bytes: &[u8]) -> Vec<Request> {
+    let Some(path) = &example.path else {
+        return Vec::new();
+    };
+    let has_status = example.subresources.contains(&"status");
+    let mut paths = vec![path.clone()];
+    paths.extend(has_status.then(|| format!("{path}/status")));
+    paths
+        .into_iter()
+        .map(|path| {
+            let request = Request::new("protobuf", "PUT", format!("{path}?dryRun=All"));
+            let request = request.body(PROTOBUF, bytes).accept(JSON);
+            request.label("put back as it is")
+        })
+        .collect()
 }
 
 /// Sends what a server has encoded, and asks for JSON.
