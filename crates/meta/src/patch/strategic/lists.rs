@@ -59,16 +59,13 @@ pub(super) fn merge_field(
     }
 }
 
-/// The list of a field without the scalars in `gone`. A list that is not merged becomes `gone` itself, as upstream's does.
+/// The list of a field without the scalars in `gone`, whatever the strategy of the field.
 pub(super) fn delete_from_field(
     mut original: Vec<Value>,
     gone: Vec<Value>,
     schema: Option<&dyn PatchSchema>,
     field: &str,
 ) -> Result<Vec<Value>, Error> {
-    if list_strategy(schema) != Some(Strategy::Merge) {
-        return Ok(gone);
-    }
     if original.is_empty() && gone.is_empty() {
         return Ok(original);
     }

@@ -100,6 +100,11 @@ pub(super) const SCALARS: &[Case] = &[
         r#"{"mergingIntList":[1,2]}"#,
     ),
     (
+        r#"{"nonMergingIntList":[1,2,3]}"#,
+        r#"{"$deleteFromPrimitiveList/nonMergingIntList":[3,4]}"#,
+        r#"{"nonMergingIntList":[1,2]}"#,
+    ),
+    (
         r#"{"foo":["bar"]}"#,
         r#"{"$deleteFromPrimitiveList/mergingIntList":[3]}"#,
         r#"{"foo":["bar"]}"#,
