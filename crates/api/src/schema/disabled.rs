@@ -77,8 +77,11 @@ fn whole(definition: &Definition, places: &Fields) -> Option<&'static str> {
     all.then_some(*first)
 }
 
+/// Gates of fields that upstream drops by a rule of their own, with what is around them, or not at all.
+const OWN_RULES: [&str; 1] = ["CrossNamespaceVolumeDataSource"];
+
 fn place(schema: &'static Schema, above: &mut Vec<&'static str>) -> Option<Place> {
-    if let Some(gate) = schema.gate() {
+    if let Some(gate) = schema.gate().filter(|gate| !OWN_RULES.contains(gate)) {
         return Some(Place::Gate(gate));
     }
     match &schema.ty {

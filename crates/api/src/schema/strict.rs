@@ -103,6 +103,10 @@ pub fn decode_from(
     if let Some(emptied) = emptied.filter(|_| !decoder.emptied.is_empty()) {
         emptied.add(decoder.emptied);
     }
+    if source == Source::Unstructured {
+        // Upstream's converter puts what it tells in order, as it walks along maps that have none.
+        decoder.unknown.sort_unstable();
+    }
     match decoder.error {
         Some(error) => Err(TypeError(error)),
         None => Ok(decoder.unknown),
@@ -238,7 +242,11 @@ impl Decoder {
             let step = Step::Field {
                 name,
                 of,
-                within: field.embedded(),
+                within: match name.as_str() {
+                    // Of each kind these are in an embedded struct of which the table says nothing.
+                    "apiVersion" | "kind" if !definition.gvks.is_empty() => "TypeMeta",
+                    _ => field.embedded(),
+                },
             };
             self.value(wanted, value, &path.child(step));
             let is_omitted = field.omits_zero && is_zero(value);
@@ -299,14 +307,14 @@ impl Decoder {
     }
 
     fn unknown(&mut self, path: &Path<'_>, name: &str) {
-        if self.unknown.len() < MAX_STRICT_ERRORS {
-            let place = match self.source {
-                // Where there is no document, upstream's converter leaves keys of maps out.
-                Source::Unstructured => path.without_keys(name),
-                _ => path.with(name),
-            };
-            self.unknown.push(format!("unknown field {place:?}"));
-        }
+        let place = match self.source {
+            // Where there is no document, upstream's converter leaves keys of maps out.
+            Source::Unstructured => path.without_keys(name),
+            // Its decoder of documents stops telling, and its converter does not: the size of a body is the limit.
+            Source::Document if self.unknown.len() >= MAX_STRICT_ERRORS => return,
+            Source::Document => path.with(name),
+        };
+        self.unknown.push(format!("unknown field {place:?}"));
     }
 
     fn emptied(&mut self, path: &Path<'_>, name: &str, collection: Collection) {

@@ -282,6 +282,11 @@ fn type_errors_are_gos() {
             "json: cannot unmarshal string into Go struct field GRPCAction.spec.containers.startupProbe.ProbeHandler.grpc.port of type int32",
         ),
         (
+            "io.k8s.api.apps.v1.StatefulSet",
+            json!({"spec": {"volumeClaimTemplates": [{"apiVersion": 7}]}}),
+            "json: cannot unmarshal number into Go struct field PersistentVolumeClaim.spec.volumeClaimTemplates.TypeMeta.apiVersion of type string",
+        ),
+        (
             "io.k8s.api.core.v1.Service",
             json!({"spec": {"ports": [{"targetPort": 2_147_483_648_u64}]}}),
             "json: cannot unmarshal number 2147483648 into Go struct field ServicePort.spec.ports.targetPort of type int32",
@@ -305,9 +310,33 @@ fn type_errors_are_gos() {
         let error = strict::decode(schema(definition), &mut object).unwrap_err();
         assert_eq!(error.to_string(), message);
     }
-    let mut secret = json!({"data": {"a": "a*b="}});
-    let error = strict::decode(schema("io.k8s.api.core.v1.Secret"), &mut secret).unwrap_err();
-    assert_eq!(error.to_string(), "illegal base64 data at input byte 1");
+}
+
+#[test]
+fn broken_base64_is_told_where_go_finds_it() {
+    let secret = schema("io.k8s.api.core.v1.Secret");
+    for (text, place) in [
+        ("a*b=", 1),
+        ("YQ==0", 4),
+        ("YQ==\n0", 5),
+        ("YWI=0", 4),
+        ("Y\nQ", 1),
+        ("YWJjYW", 4),
+        ("YQ=", 3),
+        ("YQ=a", 2),
+        ("Y===", 1),
+        ("=", 0),
+        ("YWJj\nYWJ", 5),
+    ] {
+        let mut object = json!({"data": {"a": text}});
+        let error = strict::decode(secret, &mut object).unwrap_err();
+        let wanted = format!("illegal base64 data at input byte {place}");
+        assert_eq!(error.to_string(), wanted, "{text:?}");
+    }
+    for text in ["", "YQ=\n=\n", "YWI=", "YW\r\nJj"] {
+        let mut object = json!({"data": {"a": text}});
+        strict::decode(secret, &mut object).unwrap();
+    }
 }
 
 #[test]

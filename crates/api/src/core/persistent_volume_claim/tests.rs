@@ -70,6 +70,19 @@ fn data_sources() {
     let away = json!({"kind": "PersistentVolumeClaim", "name": "b", "namespace": "n"});
     let object = created(&KIND, claim(json!({"dataSourceRef": away})));
     assert_eq!(object["spec"].get("dataSourceRef"), None);
+    // A claim that has a source may not be given one of another namespace.
+    let old = created(&KIND, claim(json!({"dataSourceRef": source})));
+    let mut new = old.clone();
+    new["spec"]["dataSourceRef"]["namespace"] = json!("-n");
+    let errors = update_errors(&KIND, new, &old, Part::Main);
+    assert!(
+        errors.contains("spec.dataSourceRef.namespace: Invalid value: \"-n\""),
+        "{errors}"
+    );
+    assert!(
+        errors.contains("may not be specified when dataSourceRef.namespace"),
+        "{errors}"
+    );
     expect![[r#"
         spec.dataSourceRef: Invalid value: "Backup": must be 'PersistentVolumeClaim' when referencing the default apiGroup
         spec: Invalid value: {}: must match dataSourceRef"#]]

@@ -38,7 +38,7 @@ pub(super) fn base64(text: &str) -> Normal {
     let joined = broken.then(|| text.chars().filter(|c| !matches!(c, '\r' | '\n')).collect());
     let joined: Option<String> = joined;
     let whole = joined.as_deref().unwrap_or(text);
-    check_base64(whole)?;
+    check_base64(text).map_err(|place| format!("illegal base64 data at input byte {place}"))?;
     Ok(without_idle_bits(whole).or(joined))
 }
 
@@ -62,24 +62,46 @@ fn without_idle_bits(text: &str) -> Option<String> {
     Some(format!("{kept}{last}{padding}"))
 }
 
-fn check_base64(text: &str) -> Result<(), String> {
+/// As Go's decoder reads it, four digits at a time over the ends of lines: where it finds what it cannot read.
+fn check_base64(text: &str) -> Result<(), usize> {
     let bytes = text.as_bytes();
-    let padding = bytes
-        .iter()
-        .rev()
-        .take_while(|byte| **byte == b'=')
-        .count()
-        .min(2);
-    let digits = &bytes[..bytes.len() - padding];
-    let wrong = digits
-        .iter()
-        .position(|byte| !(byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/')));
-    match wrong {
-        Some(place) => Err(format!("illegal base64 data at input byte {place}")),
-        None if !bytes.len().is_multiple_of(4) => Err(format!(
-            "illegal base64 data at input byte {}",
-            bytes.len() / 4 * 4
-        )),
-        None => Ok(()),
+    let (mut place, mut digits) = (0, 0);
+    let after_lines = |mut place: usize| {
+        while matches!(bytes.get(place), Some(b'\r' | b'\n')) {
+            place += 1;
+        }
+        place
+    };
+    while let Some(byte) = bytes.get(place) {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'=' => {
+                place = match digits {
+                    0 | 1 => return Err(place),
+                    2 => {
+                        let second = after_lines(place + 1);
+                        match bytes.get(second) {
+                            None => return Err(bytes.len()),
+                            Some(b'=') => after_lines(second + 1),
+                            Some(_) => return Err(second - 1),
+                        }
+                    }
+                    _ => after_lines(place + 1),
+                };
+                return match place < bytes.len() {
+                    true => Err(place),
+                    false => Ok(()),
+                };
+            }
+            byte if byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/') => {
+                digits = (digits + 1) % 4;
+            }
+            _ => return Err(place),
+        }
+        place += 1;
+    }
+    match digits {
+        0 => Ok(()),
+        digits => Err(bytes.len() - digits),
     }
 }

@@ -70,6 +70,21 @@ fn what_a_patch_adds_is_told_without_keys_of_maps() {
 }
 
 #[test]
+fn all_that_a_patch_adds_is_told_in_the_order_of_the_texts() {
+    let containers: Vec<Value> = (0..120).map(|_| json!({"odd": 1})).collect();
+    let mut pod = json!({"spec": {"containers": containers, "odd": 1}});
+    let mut document = pod.clone();
+    let pod_schema = schema("io.k8s.api.core.v1.Pod");
+    let told = strict::decode_from(strict::Source::Unstructured, pod_schema, &mut pod, None);
+    let told = told.unwrap();
+    assert_eq!(told.len(), 121);
+    assert_eq!(told[1], r#"unknown field "spec.containers[100].odd""#);
+    assert_eq!(told[120], r#"unknown field "spec.odd""#);
+    let told = strict::decode_from(strict::Source::Document, pod_schema, &mut document, None);
+    assert_eq!(told.unwrap().len(), 100);
+}
+
+#[test]
 fn results_of_patches_are_converted_as_upstream_does() {
     let convert = |object: &Value| {
         let mut object = object.clone();
