@@ -373,6 +373,8 @@ fn statuses() {
         assert_eq!(status(pi(json!({})), old, new.clone()), "", "{new}");
     }
     let check = |old: &Value, new: Value| status(pi(json!({})), old.clone(), new);
+    expect!["status.active: Invalid value: -1: must be greater than or equal to 0"]
+        .assert_eq(&check(&json!({"active": 1}), json!({"active": -1})));
     expect![[r#"
         status.active: Invalid value: -1: must be greater than or equal to 0
         status.ready: Invalid value: -1: must be greater than or equal to 0

@@ -231,7 +231,15 @@ fn trust_bundles_are_named_by_their_signers_and_hold_authorities() {
     assert_eq!(update_errors(kind, old.clone(), &old, Part::Main), "");
     let moved = object("a.b:c:x", "a.b/c", &one);
     expect![[r#"spec.signerName: Invalid value: "a.b/c": field is immutable"#]]
-        .assert_eq(&update_errors(kind, moved, &old, Part::Main));
+        .assert_eq(&update_errors(kind, moved.clone(), &old, Part::Main));
+    let mut unsigned = moved.clone();
+    unsigned["spec"]
+        .as_object_mut()
+        .and_then(|spec| spec.remove("signerName"));
+    expect![[r#"
+        metadata.name: Invalid value: "a.b:c:x": ClusterTrustBundle without signer name must not have ":" in its name
+        spec.signerName: Invalid value: "": field is immutable"#]]
+    .assert_eq(&update_errors(kind, unsigned, &moved, Part::Main));
     expect!["a | <none>"].assert_eq(&row(kind, &old, NOW));
 }
 

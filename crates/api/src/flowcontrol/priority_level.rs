@@ -196,7 +196,7 @@ fn validate_spec(object: &Value, errors: &mut ErrorList) {
                 let path = path.child("limited");
                 errors.push(Error::forbidden(&path, ""));
                 let response = limited.get("limitResponse").unwrap_or(&Value::Null);
-                validate_response_type(response, &path.child("limitResponse"), errors);
+                validate_response_parts(response, &path.child("limitResponse"), errors);
             }
             if exempt.is_some() {
                 errors.push(Error::forbidden(&path.child("exempt"), ""));
@@ -249,21 +249,22 @@ fn validate_response(response: &Value, path: &Path, errors: &mut ErrorList) {
         ("Queue", Some(queuing)) => validate_queuing(queuing, &queuing_path, errors),
         _ => {}
     }
-    validate_response_type(response, path, errors);
+    validate_response_parts(response, path, errors);
+    let known = ["Queue", "Reject"];
+    match str_at(response, &["type"]) {
+        "" | "Queue" | "Reject" => {}
+        type_ => errors.push(Error::not_supported(&path.child("type"), type_, &known)),
+    }
 }
 
-/// The rules of a response that are declared with its type.
-fn validate_response_type(response: &Value, path: &Path, errors: &mut ErrorList) {
-    let known = ["Queue", "Reject"];
-    let type_path = path.child("type");
+/// The rules of a response that are declared with its type: whether the type is one that is known is none of them.
+fn validate_response_parts(response: &Value, path: &Path, errors: &mut ErrorList) {
     let type_ = str_at(response, &["type"]);
     if type_ != "Queue" && struct_at(response, &["queuing"]).is_some() {
         errors.push(Error::forbidden(&path.child("queuing"), ""));
     }
-    match type_ {
-        "" => errors.push(Error::required(&type_path, "")),
-        type_ if known.contains(&type_) => {}
-        type_ => errors.push(Error::not_supported(&type_path, type_, &known)),
+    if type_.is_empty() {
+        errors.push(Error::required(&path.child("type"), ""));
     }
 }
 

@@ -181,6 +181,7 @@ fn levels() {
         level("l", json!({"type": "Limited", "limited": {"nominalConcurrencyShares": -1, "lendablePercent": -1,
             "borrowingLimitPercent": -1, "limitResponse": {"type": "Reject", "queuing": {}}}})),
         level("l", json!({"type": "Unlimited"})),
+        level("l", json!({"type": "Unlimited", "limited": {"limitResponse": {"type": "Odd", "queuing": {}}}})),
         level("l", json!({"type": "Limited", "limited": {"limitResponse": {"type": "Queue"}}})),
         level("l", queued(json!({"queues": -1, "handSize": -1, "queueLengthLimit": -1}))),
         level("l", queued(json!({"queues": 10_000_001, "handSize": 9}))),
@@ -204,6 +205,9 @@ fn levels() {
         spec.limited.lendablePercent: Invalid value: -1: must be between 0 and 100, inclusive
         spec.limited.borrowingLimitPercent: Invalid value: -1: if specified, must be a non-negative integer
         spec.type: Unsupported value: "Unlimited": supported values: "Exempt", "Limited"
+        spec.type: Unsupported value: "Unlimited": supported values: "Exempt", "Limited"
+        spec.limited: Forbidden
+        spec.limited.limitResponse.queuing: Forbidden
         spec.limited.limitResponse.queuing: Required value
         spec.limited.limitResponse.queuing.queueLengthLimit: Invalid value: -1: must be positive
         spec.limited.limitResponse.queuing.queues: Invalid value: -1: must be positive

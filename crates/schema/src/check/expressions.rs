@@ -141,6 +141,10 @@ impl Walk<'_> {
                 }
                 Err(Wrong { field, why }) => {
                     errors.push(Error::invalid(&path.child(field), declared.clone(), why));
+                    // A rule that cannot be read uses nothing.
+                    if field == "rule" {
+                        check_optional(declared, &path, errors);
+                    }
                     continue;
                 }
                 Ok(compiled) => compiled,
@@ -162,14 +166,18 @@ impl Walk<'_> {
                     );
                     errors.push(Error::invalid(&path.child("rule"), &*rule.rule, why));
                 }
-            } else if let Some(optional) = declared.get("optionalOldSelf") {
-                let why = "may not be set if oldSelf is not used in rule";
-                errors.push(Error::invalid(
-                    &path.child("optionalOldSelf"),
-                    optional.clone(),
-                    why,
-                ));
+            } else {
+                check_optional(declared, &path, errors);
             }
         }
+    }
+}
+
+/// Of a rule that does not use the old value.
+fn check_optional(declared: &Value, path: &Path, errors: &mut ErrorList) {
+    if let Some(optional) = declared.get("optionalOldSelf") {
+        let why = "may not be set if oldSelf is not used in rule";
+        let path = path.child("optionalOldSelf");
+        errors.push(Error::invalid(&path, optional.clone(), why));
     }
 }

@@ -252,6 +252,19 @@ fn what_is_in_parts_that_are_not_supported() {
 
 /// Upstream estimates what rules may cost when they are written, and refuses those that objects could make too expensive.
 #[test]
+fn a_rule_that_cannot_be_read_uses_no_old_value() {
+    let rule = json!([{"rule": "abc", "optionalOldSelf": true}]);
+    let told = errors(
+        &json!({"type": "object", "x-kubernetes-validations": rule}),
+        false,
+    );
+    let why =
+        "[0].optionalOldSelf: Invalid value: true: may not be set if oldSelf is not used in rule";
+    assert!(told.contains(why), "{told}");
+    assert!(told.contains("undeclared reference to 'abc'"), "{told}");
+}
+
+#[test]
 fn rules_that_may_cost_too_much() {
     let rules = |rule: &str| json!([{"rule": rule}]);
     let texts = |bounds: Value, rule: &str| {

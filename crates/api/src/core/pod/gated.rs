@@ -2,7 +2,7 @@
 
 use knarr_meta::{
     field::{Error, ErrorList, Path},
-    object::{at, list_at, map_at},
+    object::{at, list_at, map_at, struct_at},
 };
 use serde_json::Value;
 
@@ -53,9 +53,12 @@ fn validate_terms(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList)
         return;
     }
     if now.len() != before.len() {
+        // Upstream takes null for the terms of a selector that is not there.
+        let selector = struct_at(new, &TERMS[..TERMS.len() - 1]);
+        let shown = selector.map_or(Value::Null, |_| now.to_vec().into());
         errors.push(Error::invalid(
             path,
-            now.to_vec(),
+            shown,
             "no additions/deletions to non-empty NodeSelectorTerms list are allowed",
         ));
         return;

@@ -368,7 +368,7 @@ fn gated_pods_become_choosier() {
         "affinity",
         terms(json!([{"matchExpressions": [b]}])),
     ));
-    expect!["spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: []: no additions/deletions to non-empty NodeSelectorTerms list are allowed"].assert_eq(&change("affinity", Value::Null));
+    expect!["spec.affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms: Invalid value: null: no additions/deletions to non-empty NodeSelectorTerms list are allowed"].assert_eq(&change("affinity", Value::Null));
     let mut ungated = old.clone();
     ungated["spec"]["schedulingGates"] = json!([]);
     let mut new = ungated.clone();

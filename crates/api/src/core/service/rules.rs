@@ -453,7 +453,7 @@ pub(super) fn validate_status(service: &Value, errors: &mut ErrorList) {
         validate_ip_mode(point, &path.child("ipMode"), errors);
         let host = str_at(point, &["hostname"]);
         validate::optional(errors, point, "hostname", &path, names::dns1123_subdomain);
-        if names::ip(host).is_empty() {
+        if names::lenient_ip(host).is_some() {
             errors.push(Error::invalid(
                 &path.child("hostname"),
                 host,

@@ -302,8 +302,10 @@ fn balancer_status() {
         status.loadBalancer.ingress[1].ipMode: Unsupported value: "Tunnel": supported values: "Proxy", "VIP"
         status.loadBalancer.ingress[2].ipMode: Forbidden: may not be specified when `ip` is not set
         status.loadBalancer.ingress[2].hostname: Invalid value: "1.2.3.4": must be a DNS name, not an IP address
-        status.loadBalancer.ingress[3].hostname: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"#]].assert_eq(&status(
+        status.loadBalancer.ingress[3].hostname: Invalid value: "A": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+        status.loadBalancer.ingress[4].hostname: Invalid value: "::ffff:10.0.0.1": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+        status.loadBalancer.ingress[4].hostname: Invalid value: "::ffff:10.0.0.1": must be a DNS name, not an IP address"#]].assert_eq(&status(
         "LoadBalancer",
-        json!([{"ip": "x"}, {"ip": "::1", "ipMode": "Tunnel"}, {"hostname": "1.2.3.4", "ipMode": "VIP"}, {"hostname": "A"}]),
+        json!([{"ip": "x"}, {"ip": "::1", "ipMode": "Tunnel"}, {"hostname": "1.2.3.4", "ipMode": "VIP"}, {"hostname": "A"}, {"hostname": "::ffff:10.0.0.1"}]),
     ));
 }

@@ -64,7 +64,7 @@ pub fn validate(object: &Value, old: Option<&Value>) -> ErrorList {
 
 /// A host's name must not be an address.
 pub fn validate_no_ip(host: &str, path: &Path, errors: &mut ErrorList) {
-    if host.parse::<std::net::IpAddr>().is_ok() {
+    if names::lenient_ip(host).is_some() {
         let why = "must be a DNS name, not an IP address";
         errors.push(Error::invalid(path, host, why));
     }
