@@ -65,6 +65,12 @@ pub async fn bind(ask: &Ask<'_>, body: Bytes) -> Answer {
         ));
     }
     validate_binding(&binding, name)?;
+    // It has not come in a path that would have said so.
+    let wrong = names::path_segment(name, false).join(";");
+    if !wrong.is_empty() {
+        let why = format!("Name parameter invalid: {name:?}: {wrong}");
+        return Err(Status::bad_request(why));
+    }
     let write = Write {
         kind: &pods.kind,
         group: "",

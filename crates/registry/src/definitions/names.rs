@@ -40,8 +40,10 @@ pub(super) fn accept<'a>(definition: &mut Value, all: impl Iterator<Item = &'a V
     let before = object::at(definition, &["status", "acceptedNames"])
         .unwrap_or(&empty)
         .clone();
-    if asked == before && condition(definition, Condition::NamesAccepted).is_some() {
-        return is_true(definition, Condition::NamesAccepted);
+    // Names that stay are not looked at, whatever somebody has written into the conditions.
+    if asked == before {
+        return condition(definition, Condition::NamesAccepted).is_none()
+            || is_true(definition, Condition::NamesAccepted);
     }
     let taken = Taken::of(str_at(definition, &["spec", "group"]), all);
     let mut accepted: Map<String, Value> = before.as_object().cloned().unwrap_or_default();

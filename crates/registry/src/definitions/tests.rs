@@ -92,3 +92,13 @@ fn what_is_decided_stays_decided() {
     );
     assert_eq!(again, one);
 }
+
+#[test]
+fn conditions_that_somebody_writes_stay_where_the_names_do() {
+    let mut one = definition("widgets", "Widget", &[]);
+    decide(&mut one, &BTreeMap::new());
+    one["status"]["conditions"] = json!([{"type": "Established", "status": "True"}]);
+    let mut again = one.clone();
+    decide(&mut again, &BTreeMap::new());
+    assert_eq!(again, one);
+}

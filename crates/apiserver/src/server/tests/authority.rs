@@ -342,6 +342,14 @@ async fn a_binding_keeps_its_preconditions_and_gates() {
                 .to_owned(),
         )
     };
+    let unnamed = json!({"metadata": {"name": "a/b"}, "target": {"kind": "Node", "name": "n"}});
+    let all = "/api/v1/namespaces/default/bindings";
+    let reply = cluster.call(Method::POST, all, unnamed).await;
+    let why = r#"Name parameter invalid: "a/b": may not contain '/'"#;
+    assert_eq!(
+        (reply.code, reply.body["message"].as_str()),
+        (400, Some(why))
+    );
     for (name, meta, target, code, why) in [
         (
             "gated",
