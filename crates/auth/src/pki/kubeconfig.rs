@@ -1,4 +1,4 @@
-//! Kubeconfig files with everything embedded.
+//! Kubeconfig files with everything embedded. What their users choose by kubectl, the namespace, stays theirs.
 
 use std::{
     os::unix::fs::{MetadataExt, chown},
@@ -6,13 +6,18 @@ use std::{
 };
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde_json::Value;
 
 use super::{Error, Role, cert::Credential, files};
 
 /// Name of the context, the cluster and the user in the file.
 const NAME: &str = "knarr";
 
-fn render(ca_pem: &str, credential: &Credential, server: &str) -> String {
+fn render(ca_pem: &str, credential: &Credential, server: &str, chosen: &Chosen) -> String {
+    let namespace = chosen.namespace.as_ref().map(|name| {
+        // In JSON, which YAML has whole, a name is a string whatever it looks like.
+        format!("    namespace: {}\n", Value::from(name.as_str()))
+    });
     format!(
         "apiVersion: v1\n\
          kind: Config\n\
@@ -21,12 +26,40 @@ fn render(ca_pem: &str, credential: &Credential, server: &str) -> String {
          users:\n\
          - name: {NAME}\n  user:\n    client-certificate-data: {cert}\n    client-key-data: {key}\n\
          contexts:\n\
-         - name: {NAME}\n  context:\n    cluster: {NAME}\n    user: {NAME}\n\
+         - name: {NAME}\n  context:\n    cluster: {NAME}\n    user: {NAME}\n{namespace}\
          current-context: {NAME}\n",
+        namespace = namespace.unwrap_or_default(),
         ca = BASE64_STANDARD.encode(ca_pem),
         cert = BASE64_STANDARD.encode(credential.cert_pem()),
         key = BASE64_STANDARD.encode(credential.key_pem()),
     )
+}
+
+/// What a user has chosen in a file of ours: `kubectl config set-context --current --namespace=...`.
+#[derive(Default)]
+struct Chosen {
+    namespace: Option<String>,
+}
+
+/// What a file says apart from what its user has chosen, and that; kubectl writes whole files anew, in an order of its own.
+fn parse(text: &[u8]) -> Option<(Value, Chosen)> {
+    let mut file: Value = serde_saphyr::from_str(str::from_utf8(text).ok()?).ok()?;
+    // Of old versions of kubectl, which always write it.
+    if file
+        .get("preferences")
+        .is_some_and(|preferences| *preferences == serde_json::json!({}))
+    {
+        file.as_object_mut()?.remove("preferences");
+    }
+    let contexts = file.get_mut("contexts").and_then(Value::as_array_mut);
+    let mut contexts = contexts.into_iter().flatten();
+    let own = contexts.find(|context| context.get("name").is_some_and(|name| name == NAME));
+    let fields = own.and_then(|own| own.get_mut("context")?.as_object_mut());
+    let namespace = fields.and_then(|fields| match fields.remove("namespace")? {
+        Value::String(namespace) if !namespace.is_empty() => Some(namespace),
+        _ => None,
+    });
+    Some((file, Chosen { namespace }))
 }
 
 /// A kubeconfig that was written, to be written again when its certificate is renewed.
@@ -42,8 +75,9 @@ pub(super) fn write(
     server: &str,
     path: &Path,
 ) -> Result<Written, Error> {
-    let text = render(ca_pem, credential, server);
-    if files::read(path)?.as_deref() != Some(text.as_bytes()) {
+    let (found, chosen) = found(path)?;
+    let text = render(ca_pem, credential, server, &chosen);
+    if found.is_none() || found != content(&text) {
         replace(path, &text)?;
     }
     Ok(Written {
@@ -51,6 +85,18 @@ pub(super) fn write(
         server: server.to_owned(),
         text,
     })
+}
+
+fn found(path: &Path) -> Result<(Option<Value>, Chosen), Error> {
+    let text = files::read(path)?;
+    Ok(match text.as_deref().and_then(parse) {
+        Some((content, chosen)) => (Some(content), chosen),
+        None => (None, Chosen::default()),
+    })
+}
+
+fn content(text: &str) -> Option<Value> {
+    parse(text.as_bytes()).map(|(content, _)| content)
 }
 
 impl Written {
@@ -61,8 +107,9 @@ impl Written {
         credential: &Credential,
         path: &Path,
     ) -> Result<(), Error> {
-        let text = render(ca_pem, credential, &self.server);
-        if files::read(path)?.as_deref() != Some(self.text.as_bytes()) {
+        let (found, chosen) = found(path)?;
+        let text = render(ca_pem, credential, &self.server, &chosen);
+        if found.is_none() || found != content(&self.text) {
             tracing::warn!(
                 path = %path.display(),
                 "the kubeconfig is not as knarr wrote it, and does not get the renewed certificate"
