@@ -5,6 +5,7 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use crate::{
+    core::forgive_kept,
     kind::{BuiltIn, Part},
     now::Now,
     schema::disabled,
@@ -45,7 +46,9 @@ pub(crate) fn update_errors(kind: &BuiltIn, new: Value, old: &Value, part: Part)
     kind.strategy.default(&mut new);
     kind.strategy.prepare_update(&mut new, old, part);
     disabled::drop(kind.definition, &mut new, Some(old));
-    lines(&kind.strategy.validate_update(&new, old, part))
+    let mut errors = kind.strategy.validate_update(&new, old, part);
+    forgive_kept(old, &mut errors);
+    lines(&errors)
 }
 
 pub(crate) fn lines(errors: &ErrorList) -> String {

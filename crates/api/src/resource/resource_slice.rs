@@ -241,7 +241,8 @@ fn validate_nodes(spec: &Value, path: &Path, errors: &mut ErrorList) {
         if terms.len() != 1 {
             let path = path.child("nodeSelectorTerms");
             let why = "must have exactly one node selector term";
-            errors.push(Error::invalid(&path, terms, why));
+            let shown = selector.get("nodeSelectorTerms").cloned();
+            errors.push(Error::invalid(&path, shown.unwrap_or_default(), why));
         }
     }
     for (field, shown) in [

@@ -353,7 +353,7 @@ impl Layer {
     fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
         let mut rest = names_backwards(path);
-        let mut links = 0;
+        let mut links = 0..MAX_LINKS;
         while let Some(name) = rest.pop() {
             if name == OsStr::new("..") {
                 current.pop();
@@ -369,10 +369,7 @@ impl Layer {
                 }
                 Err(Errno::EEXIST) => {
                     if let Some(target) = link(parent, name)? {
-                        links += 1;
-                        if links > MAX_LINKS {
-                            return Err(Errno::ELOOP.into());
-                        }
+                        links.next().ok_or(Errno::ELOOP)?;
                         if target.is_absolute() {
                             current.clear();
                         }

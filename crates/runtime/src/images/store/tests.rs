@@ -210,7 +210,7 @@ fn a_power_failure_leaves_whole_images() {
             }
             let early = (round == 0).then(|| pulling.join().unwrap());
             Disk::lose_power(&handle);
-            early.unwrap_or_else(|| Err(StoreError::Padding))
+            early.unwrap_or(Err(StoreError::Padding))
         });
         drop((handle, store));
         disk.start_again();
