@@ -95,7 +95,9 @@ fn shell(cluster: &Cluster) -> Result<Shell<'_>> {
 fn deployed(shell: &Shell<'_>) -> Result<()> {
     let path = image::workspace().join(MANIFEST);
     let manifest = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-    shell.apply(&manifest)?;
+    // As its objects say, those that have a namespace.
+    let cluster = Shell::new(shell.cluster, shell.kubectl.clone(), "csi-directory");
+    cluster.apply(&manifest)?;
     eventually(SOON, "the driver is on the node", || {
         let node = shell.get("csinode node")?;
         let drivers = node["spec"]["drivers"].as_array();

@@ -12,8 +12,8 @@ use crate::{
     rtnl::{self, is_machines},
 };
 
-/// Labels begin with the link's name; the identity follows.
-const LABEL_PREFIX: &str = "lo:k";
+/// Labels begin with the link's name; the identity follows. Those of claims have it at once, and it has letters only.
+const LABEL_PREFIX: &str = "lo:s-";
 const HOST_BITS: u8 = 32;
 
 /// Whether the machine has been given an address by one of us.
@@ -97,11 +97,11 @@ mod tests {
             message.attributes.extend(label);
             message
         };
-        let ours = address("192.0.2.7", Some("lo:kabcdefgh"));
+        let ours = address("192.0.2.7", Some("lo:s-abcdefgh"));
         for (others, wanted) in [
             (vec![], false),
             (vec![address("127.0.0.1", Some("lo"))], false),
-            (vec![address("169.254.20.10", Some("lo:abcdefgh"))], false),
+            (vec![address("169.254.20.10", Some("lo:sabcdefg"))], false),
             (vec![address("2001:db8::7", None)], false),
             (vec![address("192.0.2.7", Some("eth0"))], true),
             (vec![address("10.0.0.1", None)], true),
