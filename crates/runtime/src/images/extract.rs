@@ -29,15 +29,18 @@ use nodes::{
 mod nodes;
 
 /// Marks a name as deleted from the layers below.
-const WHITEOUT: &str = ".wh.";
+const WHITEOUT: &[u8] = b".wh.";
 /// Marks a directory as hiding everything below it.
-const OPAQUE: &str = ".wh..wh..opq";
+const OPAQUE: &[u8] = b".wh..wh..opq";
 /// Entries of one layer.
 const MAX_ENTRIES: u64 = 4_000_000;
 /// One layer's files, bytes.
 const MAX_LAYER_BYTES: u64 = 64 << 30;
 /// Names of directories that are remembered until a layer's end, bytes.
 const MAX_DIRECTORY_NAME_BYTES: usize = 64 << 20;
+/// Paths that are looked up to make directories, bytes: what one of them costs is what it has before it, and a short one may lead
+/// through many long links.
+const MAX_WALKED_BYTES: usize = 128 << 20;
 /// Between two looks at what is free, entries.
 const ROOM_CHECK_ENTRIES: u64 = 4_096;
 /// Links on the way to one directory, as the kernel's own limit.
@@ -75,6 +78,7 @@ pub fn layer(tar: impl Read, root: &Path) -> Result<Unpacked, ExtractError> {
         implied: BTreeSet::new(),
         opaque: BTreeSet::new(),
         name_bytes: 0,
+        walked_bytes: 0,
         unchecked_bytes: 0,
     };
     let (tar, allowance) = Metered::new(tar);
@@ -130,6 +134,8 @@ struct Layer {
     opaque: BTreeSet<PathBuf>,
     /// Of all names in the three.
     name_bytes: usize,
+    /// Of the paths that were looked up to make directories.
+    walked_bytes: usize,
     /// Written since the last look at what is free.
     unchecked_bytes: u64,
 }
@@ -144,20 +150,16 @@ impl Layer {
         let parent_path = clean.parent().unwrap_or(Path::new("")).to_path_buf();
         let parent_fd = self.directory(&parent_path)?.as_fd().try_clone_to_owned()?;
         let parent = parent_fd.as_raw_fd();
-        if let Some(text) = name.to_str() {
-            if text == OPAQUE {
-                return self.hide_below(parent, &parent_path);
+        // Names are bytes: what is not UTF-8 can be hidden too.
+        if name.as_bytes() == OPAQUE {
+            return self.hide_below(parent, &parent_path);
+        }
+        if let Some(hidden) = name.as_bytes().strip_prefix(WHITEOUT) {
+            if matches!(hidden, b"" | b"." | b"..") || hidden.starts_with(WHITEOUT) {
+                return Ok(());
             }
-            if let Some(hidden) = text.strip_prefix(WHITEOUT) {
-                if hidden.is_empty()
-                    || hidden == "."
-                    || hidden == ".."
-                    || hidden.starts_with(WHITEOUT)
-                {
-                    return Ok(());
-                }
-                return self.whiteout(parent, &parent_path.join(hidden), OsStr::new(hidden));
-            }
+            let hidden = OsStr::from_bytes(hidden);
+            return self.whiteout(parent, &parent_path.join(hidden), hidden);
         }
         self.make(entry, &clean, &name, parent)
     }
@@ -349,6 +351,16 @@ impl Layer {
         Ok(())
     }
 
+    fn walk(&mut self, path: &Path) -> io::Result<()> {
+        let looked_up = path.as_os_str().len().saturating_add(1);
+        self.walked_bytes = self.walked_bytes.saturating_add(looked_up);
+        if self.walked_bytes > MAX_WALKED_BYTES {
+            let message = format!("ways to directories are over {MAX_WALKED_BYTES} bytes");
+            return Err(io::Error::other(message));
+        }
+        Ok(())
+    }
+
     /// Makes what is missing of a path, also where a link of this layer leads: what it leads to may be of a layer below.
     fn make_directories(&mut self, path: &Path) -> io::Result<()> {
         let mut current = PathBuf::new();
@@ -359,6 +371,7 @@ impl Layer {
                 current.pop();
                 continue;
             }
+            self.walk(&current)?;
             let opened = self.open_in_root(&current)?;
             let (parent, name) = (opened.as_fd().as_raw_fd(), name.as_os_str());
             match mkdirat(Some(parent), name, Mode::from_bits_truncate(IMPLIED_MODE)) {

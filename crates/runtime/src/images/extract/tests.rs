@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 
 use tar::{Builder, EntryType, Header};
@@ -327,6 +328,36 @@ fn what_is_behind_a_link_is_made_where_it_leads() {
         .file("a/c", b"c");
     let error = layer(&*endless.bytes(), directory.path()).unwrap_err();
     assert!(error.to_string().contains("ymbolic link"), "{error}");
+}
+
+#[test]
+fn short_paths_that_lead_far_have_a_limit() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut tar = Tar::new();
+    let mut long = header(EntryType::Symlink, 0);
+    long.set_uid(0);
+    let far = ["d"; 1_900].join("/");
+    tar.0.append_link(&mut long, "l", &far).unwrap();
+    for entry in 0..200 {
+        tar = tar.file(&format!("l/{entry}/f"), b"");
+    }
+    let error = layer(&*tar.bytes(), directory.path()).unwrap_err();
+    assert!(error.to_string().contains("ways to directories"), "{error}");
+}
+
+#[test]
+fn names_that_are_no_text_are_hidden_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut header = header(EntryType::Regular, 0);
+    header.as_old_mut().name[..8].copy_from_slice(b"a/.wh.b\xff");
+    header.set_cksum();
+    let mut tar = Tar::new();
+    tar.0.append(&header, &b""[..]).unwrap();
+    layer(&*tar.bytes(), directory.path()).unwrap();
+    let hidden = std::ffi::OsStr::from_bytes(b"a/b\xff");
+    let kind = fs::symlink_metadata(directory.path().join(hidden)).unwrap();
+    assert!(kind.file_type().is_char_device());
+    assert_eq!(fs::read_dir(directory.path().join("a")).unwrap().count(), 1);
 }
 
 #[test]
