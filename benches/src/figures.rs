@@ -331,4 +331,17 @@ pub const FIGURES: &[Figure] = &[
         "s",
         Some(2.0),
     ),
+    higher(
+        Row::Dns,
+        "dns",
+        "names of the cluster, a core",
+        Some(100_000.0),
+    ),
+    lower(
+        Row::Dns,
+        "dns-p50",
+        "  one after the other, p50",
+        "ms",
+        None,
+    ),
 ];

@@ -9,6 +9,7 @@ pub mod apply;
 pub mod creates;
 pub mod custom;
 pub mod definitions;
+pub mod dns;
 pub mod flood;
 pub mod gets;
 pub mod lists;
@@ -114,6 +115,8 @@ pub enum Row {
     Pods,
     /// changes of Services in the kernel, of 10 and of 10 000
     Services,
+    /// questions for a name of the cluster
+    Dns,
 }
 
 impl Row {
@@ -145,6 +148,7 @@ impl Row {
             Self::Rollout => rollout::measure(target, effort),
             Self::Pods => pods::measure(target, effort),
             Self::Services => services::measure(target, effort),
+            Self::Dns => dns::measure(target, effort),
         }
     }
 }
