@@ -8,6 +8,7 @@ mod plan;
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context, Result, bail};
+use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Node, Pod};
 use knarr_client::errors;
 use kube::{
@@ -24,6 +25,8 @@ use plan::{Evicted, Refusal};
 const PAUSE: Duration = Duration::from_secs(1);
 /// Longest wait for one answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// Evictions that are asked for at once: one that the server lets wait holds up few others.
+const AT_ONCE: usize = 16;
 /// Pods in one page of a list.
 const PAGE: u32 = 500;
 
@@ -107,8 +110,14 @@ async fn evict(
         if Instant::now() >= deadline {
             return Err(late(&left, &granted, flags));
         }
-        for pod in left.keys().cloned().collect::<Vec<_>>() {
-            match ask_eviction(client, &pod).await? {
+        let pods: Vec<Evicted> = left.keys().cloned().collect();
+        let asked = pods.into_iter().map(|pod| async {
+            let asked = ask_eviction(client, &pod).await;
+            (pod, asked)
+        });
+        let mut asked = stream::iter(asked).buffer_unordered(AT_ONCE);
+        while let Some((pod, asked)) = asked.next().await {
+            match asked? {
                 Asked::Granted => {
                     say(&format!("  {pod} is evicted"));
                     left.remove(&pod);
@@ -148,7 +157,7 @@ enum Asked {
 
 async fn ask_eviction(client: &Client, pod: &Evicted) -> Result<Asked> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace);
-    // The client waits as the server says, and the other pods no longer than this for it.
+    // The client waits as the server says, and the looks at other pods no longer than this for it.
     let Ok(asked) = answer(pods.evict(&pod.name, &EvictParams::default())).await else {
         let why = format!("no answer within {}s", ANSWER_TIMEOUT.as_secs());
         return Ok(Asked::NotYet(why));
