@@ -31,6 +31,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// Longest pause between such tries.
 const RETRY_LONGEST: Duration = Duration::from_secs(60);
+/// How long a mirror that somebody deletes stays. `kubectl delete` asks for it twice before it watches it go, and waits for ever where
+/// another of its name is there by the second time: upstream's kubelet is slower than that.
+const DELETION: Duration = Duration::from_millis(200);
 
 /// A change of what the API shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,12 +100,10 @@ pub(crate) async fn run(ctx: Shared, pods: Pods, token: CancellationToken) {
 
 /// Whether something is to be tried again. What has been `told` is not told once more.
 async fn round(ctx: &Shared, complete: bool, told: &mut HashSet<String>) -> bool {
-    let mirrors: Vec<Arc<Pod>> = ctx
-        .pods
-        .list()
-        .into_iter()
-        .filter(|pod| is_mirror(pod))
-        .collect();
+    if mirrors(ctx).iter().any(|pod| is_going(pod)) {
+        tokio::time::sleep(DELETION).await;
+    }
+    let mirrors = mirrors(ctx);
     let wants = ctx.statics.lock().wants(&mirrors);
     let node = ctx.node.get("", &ctx.config.node_name);
     let mut failed = false;
@@ -128,6 +129,16 @@ async fn round(ctx: &Shared, complete: bool, told: &mut HashSet<String>) -> bool
         }
     }
     failed
+}
+
+fn mirrors(ctx: &Shared) -> Vec<Arc<Pod>> {
+    let mut pods = ctx.pods.list();
+    pods.retain(|pod| is_mirror(pod));
+    pods
+}
+
+fn is_going(pod: &Pod) -> bool {
+    pod.metadata.deletion_timestamp.is_some()
 }
 
 async fn execute(

@@ -110,6 +110,8 @@ pub(crate) fn make(input: &Input<'_>) -> PodStatus {
     let host_network = spec.host_network.unwrap_or(false);
     let ips = if host_network {
         input.node_ips.clone()
+    } else if conditions::awaits_volumes(input) {
+        Vec::new()
     } else {
         hosts::pod_ips(&input.view.ips(), &input.node_ips)
     };

@@ -27,6 +27,8 @@ const NOBODY: u32 = 65_535;
 /// it cannot leave the host's file systems.
 pub fn run(told: &UnixStream) -> i32 {
     sys::set_name(c"pause");
+    // The shim's own would tell every container where the node keeps the sandbox.
+    sys::set_command_line(c"/pause");
     if leave_the_host().and_then(|()| become_nobody()).is_err() {
         return 1;
     }

@@ -167,6 +167,34 @@ pub fn set_name(name: &CStr) {
     let _ = prctl::set_name(name);
 }
 
+/// Has others see this as the process's only argument, in `/proc` and by `ps`. For a child of a fork that looks at its own no more;
+/// it keeps what it has where that is shorter.
+pub fn set_command_line(text: &CStr) {
+    let text = text.to_bytes_with_nul();
+    let Some((start, length)) = arguments().filter(|(_, length)| *length >= text.len()) else {
+        return;
+    };
+    let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel has put the process's arguments there, into memory that is its own and can be written to; it is one thread
+    // which has no reference into them.
+    unsafe {
+        place.write_bytes(0, length);
+        place.copy_from_nonoverlapping(text.as_ptr(), text.len());
+    }
+}
+
+/// Where the process's arguments are, and how long they are together.
+fn arguments() -> Option<(usize, usize)> {
+    // By proc_pid_stat(5) the 48th field and the next, of which the second is in brackets and may be anything.
+    const AFTER_STATE: usize = 45;
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let (_, fields) = stat.rsplit_once(')')?;
+    let mut fields = fields.split_whitespace().skip(AFTER_STATE);
+    let mut next = || fields.next()?.parse::<usize>().ok();
+    let (start, end) = (next()?, next()?);
+    Some((start, end.checked_sub(start)?)).filter(|_| start != 0)
+}
+
 /// Takes ownership of a descriptor that a system call has just returned.
 ///
 /// # Safety
@@ -193,4 +221,26 @@ pub fn terminal_of(master: &impl AsRawFd) -> io::Result<OwnedFd> {
     }
     // SAFETY: as above.
     Ok(unsafe { own(fd) })
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::wait::{WaitStatus, waitpid};
+
+    use super::*;
+
+    #[test]
+    fn a_child_shows_other_arguments_than_its_parent() {
+        let own = || std::fs::read("/proc/self/cmdline").unwrap_or_default();
+        let before = own();
+        let child = clone_with(0, || {
+            set_command_line(c"/pause");
+            let line = own();
+            let rest = line.strip_prefix(b"/pause");
+            i32::from(!rest.is_some_and(|rest| rest.iter().all(|byte| *byte == 0)))
+        });
+        let child = child.expect("a child");
+        assert_eq!(waitpid(child, None), Ok(WaitStatus::Exited(child, 0)));
+        assert_eq!(own(), before);
+    }
 }

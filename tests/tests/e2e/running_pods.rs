@@ -100,6 +100,10 @@ fn copy(shell: &Shell<'_>) -> Result<()> {
         "exec copy -c helper -- ps",
         &["sleep 100000", "sleep 200000"],
     )?;
+    // What holds the namespace is upstream's pause to them, and does not say where the node keeps it.
+    let first = shell.run("exec copy -c helper -- cat /proc/1/cmdline")?;
+    let first = first.trim_end_matches('\0');
+    ensure!(first == "/pause", "the first process is {first:?}");
     shell.run("delete pod copy").map(drop)
 }
 

@@ -1,7 +1,13 @@
+use std::time::Instant;
+
+use knarr_client::fake;
 use serde_json::json;
 
 use super::*;
-use crate::testing::object;
+use crate::{
+    config::Config,
+    testing::{self, fake::Fake, object},
+};
 
 fn key(name: &str) -> Key {
     ("ns".to_owned(), name.to_owned())
@@ -63,4 +69,23 @@ fn a_mirror_belongs_to_its_node() {
     assert_eq!(mirror, wanted);
     let leaving = json!({ "metadata": { "name": "n1", "uid": "u", "deletionTimestamp": "2026-01-01T00:00:00Z" } });
     assert!(owner(&object(leaving)).is_none());
+}
+
+#[tokio::test]
+async fn who_deletes_a_mirror_has_time_to_watch_it_go() {
+    let dir = tempfile::tempdir().unwrap();
+    Fake::default().serve(&dir.path().join("cri.sock"));
+    let (client, mut server) = fake::client();
+    let ctx = testing::context(client, Config::default(), dir.path()).await;
+    ctx.pods.apply(object(json!({ "metadata": {
+        "name": "a", "namespace": "ns", "uid": "m", "annotations": { MIRROR: "1" },
+        "deletionTimestamp": "2026-01-01T00:00:00Z",
+    } })));
+    let began = Instant::now();
+    let mut told = HashSet::new();
+    tokio::select! {
+        _ = round(&ctx, true, &mut told) => panic!("it is not deleted"),
+        request = server.next() => assert_eq!(request.method, "DELETE"),
+    }
+    assert!(began.elapsed() >= DELETION);
 }

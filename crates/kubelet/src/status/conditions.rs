@@ -15,13 +15,14 @@ use crate::{
 /// Tells that a pod was ended for another's sake, and by whom.
 const DISRUPTION: &str = "DisruptionTarget";
 const TERMINATION: &str = "TerminationByKubelet";
+const READY_TO_START: &str = "PodReadyToStartContainers";
 const SANDBOX_NOT_READY: &str = "PodSandboxNotReady";
 
 /// The conditions that are the kubelet's alone, in upstream's order. They come after those of others.
 const OWN: [&str; 8] = [
     resize::PENDING,
     resize::IN_PROGRESS,
-    "PodReadyToStartContainers",
+    READY_TO_START,
     "Initialized",
     "Ready",
     "ContainersReady",
@@ -51,7 +52,7 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
         None => yes(),
         Some(why) => no(SANDBOX_NOT_READY, Some(why.to_owned())),
     };
-    set.put("PodReadyToStartContainers", value, reason, message);
+    set.put(READY_TO_START, value, reason, message);
     let (value, reason, message) = initialized(input, status);
     set.put("Initialized", value, reason, message);
     let (value, reason, message) = containers(input, status);
@@ -84,15 +85,28 @@ pub(super) fn apply(input: &Input<'_>, status: &mut PodStatus) {
     status.conditions = Some(list);
 }
 
+/// Whether the pod's first containers wait for its volumes. Upstream makes the sandbox after those and has none to tell of until
+/// then; here both are made at once. A kubelet that has just begun does not know of volumes that were set up before.
+pub(super) fn awaits_volumes(input: &Input<'_>) -> bool {
+    let told = input.base.conditions.iter().flatten();
+    let mut told = told.filter(|condition| condition.type_ == READY_TO_START);
+    input.memory.volumes.is_none()
+        && input.view.containers.is_empty()
+        && !told.any(|condition| condition.status == "True")
+}
+
 /// Why containers cannot start yet, or no longer, in upstream's words.
 fn without_sandbox(input: &Input<'_>) -> Option<&'static str> {
+    const NONE: &str = "no pod sandbox exists";
     let Some(sandbox) = input.view.sandbox() else {
-        return Some("no pod sandbox exists");
+        return Some(NONE);
     };
     let spec = input.pod.spec.as_ref();
     let host = spec.and_then(|spec| spec.host_network).unwrap_or(false);
     if sandbox.state() != PodSandboxState::SandboxReady {
         Some("pod sandbox is not ready")
+    } else if awaits_volumes(input) {
+        Some(NONE)
     } else if !host && input.view.ips().is_empty() {
         Some("pod sandbox has no IP address")
     } else {

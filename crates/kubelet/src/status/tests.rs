@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::{
     testing::{container, object, pod, sandbox},
+    volume::Mounted,
     worker::memory::Waiting,
 };
 
@@ -33,7 +34,10 @@ impl Case {
             pod: pod(spec),
             base: PodStatus::default(),
             view,
-            memory: Memory::default(),
+            memory: Memory {
+                volumes: Some(Mounted::default()),
+                ..Memory::default()
+            },
             over: false,
             stopped: true,
             verdict: None,
@@ -99,6 +103,29 @@ fn what_keeps_containers_from_starting_is_told() {
     assert_eq!(condition(&case), fails("pod sandbox is not ready"));
     case.view.sandboxes.clear();
     assert_eq!(condition(&case), fails("no pod sandbox exists"));
+}
+
+/// As upstream, whose sandboxes are made when volumes are there.
+#[test]
+fn a_sandbox_is_told_of_once_volumes_are_there() {
+    let mut case = Case::new(one(), vec![]);
+    case.memory.volumes = None;
+    let told = |case: &Case| {
+        let status = case.make();
+        let condition = condition(&status, "PodReadyToStartContainers");
+        [&condition["status"], &status["podIP"]].map(Value::clone)
+    };
+    assert_eq!(told(&case), [json!("False"), Value::Null]);
+    // A kubelet that has just begun knows nothing of those that there are.
+    let ready = [json!("True"), json!("10.42.0.7")];
+    let known = std::mem::replace(&mut case.memory.volumes, Some(Mounted::default()));
+    assert_eq!(told(&case), ready);
+    case.base = serde_json::from_value(case.make()).unwrap();
+    case.memory.volumes = known;
+    assert_eq!(told(&case), ready);
+    case.base = PodStatus::default();
+    case.view.containers = vec![container("a", 0, ContainerRunning, 101, 0)];
+    assert_eq!(told(&case), ready);
 }
 
 #[test]

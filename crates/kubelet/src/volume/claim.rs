@@ -3,7 +3,10 @@
 //! Claim and volume are read from the API server each time: the node authorizer lets a kubelet get those of its pods, no more.
 //! Volumes of types that no CSI driver serves, and that are none of `hostPath`, `local` and `nfs`, are refused by name.
 
-use std::{path::PathBuf, time::Instant};
+use std::{
+    path::PathBuf,
+    time::{Duration, Instant},
+};
 
 use async_trait::async_trait;
 use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
@@ -20,6 +23,12 @@ use super::{
     local, nfs,
 };
 use crate::context;
+
+/// How long a claim that names its volume is waited for until it is told to be bound, which whoever binds it writes last. The
+/// scheduler does not wait for that, and pods get here sooner than upstream's do.
+const BINDING: Duration = Duration::from_millis(1500);
+/// The first wait between looks at it; each is twice as long as the one before.
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 
 pub(super) struct Claim;
 
@@ -116,10 +125,29 @@ where
     }
 }
 
+/// The claim, not while it is just being bound.
+async fn settled(
+    api: &Api<PersistentVolumeClaim>,
+    name: &str,
+) -> Result<PersistentVolumeClaim, String> {
+    let limit = Instant::now() + BINDING;
+    let mut wait = FIRST_WAIT;
+    loop {
+        let claim = get(api.clone(), name).await?;
+        let pending = matches!(claim::phase(&claim), "" | "Pending");
+        let binds = pending && !claim::volume_name(&claim).is_empty();
+        if !binds || Instant::now() + wait > limit {
+            return Ok(claim);
+        }
+        tokio::time::sleep(wait).await;
+        wait *= 2;
+    }
+}
+
 async fn read_claim(target: &Target<'_>, used: &PodClaim) -> Result<PersistentVolumeClaim, String> {
     let namespace = context::namespace(target.pod);
     let api: Api<PersistentVolumeClaim> = Api::namespaced(target.ctx.client.clone(), namespace);
-    let claim = get(api, &used.name).await;
+    let claim = settled(&api, &used.name).await;
     let claim = claim.map_err(|why| format!("failed to fetch PVC from API server: {why}"))?;
     if used.ephemeral {
         pod::check_owner(target.pod, &claim)?;

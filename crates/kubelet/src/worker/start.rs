@@ -260,8 +260,9 @@ impl Sequence {
     async fn volumes(&self) -> Result<Mounted, ()> {
         match volume::setup(&self.ctx, &self.pod).await {
             Ok(mounted) => {
+                // The status says so from now on, however long images take.
                 self.state
-                    .edit(|memory| memory.volumes = Some(mounted.clone()));
+                    .write(|memory| memory.volumes = Some(mounted.clone()));
                 Ok(mounted)
             }
             Err(error) => {

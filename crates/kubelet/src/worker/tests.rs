@@ -13,6 +13,7 @@ mod resize;
 mod restart_all;
 mod settled;
 mod told;
+mod volumes;
 use crate::{
     config::Config,
     observed::Observed,

@@ -13,6 +13,8 @@ use crate::{
 struct World {
     claim: Value,
     volume: Value,
+    /// How often the claim is asked for before it is bound.
+    unbound: usize,
 }
 
 fn world(source: Value) -> World {
@@ -26,6 +28,7 @@ fn world(source: Value) -> World {
             "spec": {"volumeName": "pv"}, "status": {"phase": "Bound"},
         }),
         volume: json!({"metadata": {"name": "pv"}, "spec": spec}),
+        unbound: 0,
     }
 }
 
@@ -52,6 +55,9 @@ async fn setup(
         json!({"metadata": {"name": "n1", "labels": {"kubernetes.io/hostname": "n1"}}}),
     ));
     let pod = testing::pod(spec);
+    let mut unbound = world.claim.clone();
+    unbound["status"]["phase"] = json!("Pending");
+    let mut asked = 0;
     let setting_up = volume::setup(&ctx, &pod);
     tokio::pin!(setting_up);
     loop {
@@ -63,7 +69,13 @@ async fn setup(
             }
             request = server.next() => {
                 let found = match request.uri.split('?').next().unwrap_or_default() {
-                    "/api/v1/namespaces/shop/persistentvolumeclaims/data" => &world.claim,
+                    "/api/v1/namespaces/shop/persistentvolumeclaims/data" => {
+                        asked += 1;
+                        match asked > world.unbound {
+                            true => &world.claim,
+                            false => &unbound,
+                        }
+                    }
                     "/api/v1/persistentvolumes/pv" => &world.volume,
                     path => panic!("{path} was asked for"),
                 };
@@ -100,6 +112,18 @@ async fn local_and_host_path_volumes_are_mounted() {
         why,
         Err("Unable to attach or mount volumes: unmounted volumes=[v], unattached volumes=[], failed to process volumes=[v]: error processing PVC shop/data: PVC is being deleted".to_owned())
     );
+}
+
+/// The scheduler waits for the claim to name its volume, which is before it is told to be bound.
+#[tokio::test]
+async fn a_claim_that_is_just_being_bound_is_waited_for() {
+    let home = tempfile::tempdir().expect("a directory");
+    let place = home.path().join("place");
+    fs::create_dir_all(&place).expect("a directory");
+    let mut world = world(json!({"local": {"path": place}}));
+    world.unbound = 2;
+    let made = setup(home.path(), &world, mounting(false)).await;
+    assert_eq!(made, Ok(("place".to_owned(), false)));
 }
 
 #[tokio::test]
