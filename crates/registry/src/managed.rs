@@ -33,12 +33,17 @@ pub enum Managed<'a> {
     Given,
 }
 
-/// Of the server's own writes, as upstream's.
-pub const OWN: Managed<'static> = Managed::Update(Manager {
-    name: "kube-apiserver",
-    alias: None,
-    siblings: None,
-});
+/// Of the server's own writes, as upstream's: who says how requests are served has a name of its own there.
+pub fn own(kind: &Kind) -> Managed<'static> {
+    Managed::Update(Manager {
+        name: match &*kind.group {
+            "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+            _ => "kube-apiserver",
+        },
+        alias: None,
+        siblings: None,
+    })
+}
 
 /// Whose write it is.
 #[derive(Clone, Copy)]
