@@ -11,9 +11,10 @@ use knarr_apply::{
     Applier, Deduced, FieldManager, Schema, Versions,
     typed::{self, Duplicates},
 };
-use knarr_meta::{object_meta, status::Status, time, types};
+use knarr_meta::{field::Form, object_meta, status::Status, time, types};
 use serde_json::{Map, Value};
 
+mod forms;
 mod resets;
 pub mod scale;
 mod siblings;
@@ -183,20 +184,40 @@ fn with_fields<T>(
 }
 
 impl Manager<'_> {
-    /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing.
-    pub fn update(&self, kind: &Kind, part: Part, live: Option<&Value>, new: &mut Value) {
+    /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing. `forms` are
+    /// of the object of the request's version.
+    pub fn update(
+        &self,
+        kind: &Kind,
+        part: Part,
+        live: Option<&Value>,
+        new: &mut Value,
+        forms: &[Form],
+    ) {
         // What every object has is nobody's.
         let live = live.map(|live| schema::written::with_left_out(&kind.definition, live));
         let live = live.as_deref();
         let live = live.or_else(|| Some(schema::written::empty(&kind.definition)));
-        with_fields(kind, self, part, |fields| match self.alias {
-            None => fields.update(live, new, self.name),
-            Some(alias) => {
-                let live = live.map(|live| served(self.alias, live));
-                let mut converted = (alias.decode)(new.clone());
-                fields.update(live.as_deref(), &mut converted, self.name);
-                let entries = take(&mut converted);
-                put(new, entries);
+        with_fields(kind, self, part, |fields| {
+            let asked = |object: &Value| {
+                let schema = fields.versions.schema(fields.version)?;
+                forms::asked(object, schema, forms)
+            };
+            let converted = match self.alias {
+                None => asked(new),
+                Some(alias) => {
+                    let converted = (alias.decode)(new.clone());
+                    Some(asked(&converted).unwrap_or(converted))
+                }
+            };
+            match converted {
+                None => fields.update(live, new, self.name),
+                Some(mut converted) => {
+                    let live = live.map(|live| served(self.alias, live));
+                    fields.update(live.as_deref(), &mut converted, self.name);
+                    let entries = take(&mut converted);
+                    put(new, entries);
+                }
             }
         });
     }
