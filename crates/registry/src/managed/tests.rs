@@ -81,3 +81,36 @@ fn every_part_of_every_kind_has_a_filter_that_can_be_made() {
         }
     }
 }
+
+/// Whoever writes the status of an object and has other labels there does not take them, as they stay.
+#[test]
+fn labels_in_a_status_are_taken_where_upstream_lets_them_be() {
+    let by = |name| Manager {
+        name,
+        alias: None,
+        siblings: None,
+    };
+    for (resource, wanted) in [("apiservices", "one"), ("customresourcedefinitions", "two")] {
+        let kind = knarr_api::built_in_kinds()
+            .iter()
+            .find(|kind| kind.resource == resource);
+        let kind = kind.unwrap();
+        let object = |label: &str| {
+            json!({
+                "apiVersion": kind.api_version(), "kind": kind.kind,
+                "metadata": {"name": "a", "uid": "u", "labels": {"a": label}},
+            })
+        };
+        let mut live = object("b");
+        by("one").update(kind, Part::Main, None, &mut live, &[]);
+        let mut new = object("c");
+        new["metadata"]["managedFields"] = live["metadata"]["managedFields"].clone();
+        by("two").update(kind, Part::Status, Some(&live), &mut new, &[]);
+        let label = |entry: &&Value| entry.pointer("/fieldsV1/f:metadata/f:labels/f:a").is_some();
+        let owners = entries(&new).iter().filter(label);
+        let names: Vec<_> = owners
+            .map(|entry| entry["manager"].as_str().unwrap())
+            .collect();
+        assert_eq!(names, [wanted], "{resource}");
+    }
+}
