@@ -104,6 +104,21 @@ impl Versions for KindVersions<'_> {
         Some(of_table(self.alias(version)?.definition))
     }
 
+    fn refusal(&self, version: &str) -> Option<String> {
+        if self.kind.is_built_in() {
+            return None;
+        }
+        let (group, name) = types::split_api_version(version);
+        if group != self.kind.group {
+            let (api_version, kind) = (self.kind.api_version(), &self.kind.kind);
+            return Some(format!(
+                "{api_version}, Kind={kind} is unstructured and is not suitable for converting to {version:?}"
+            ));
+        }
+        let is_there = name == self.kind.version || self.kind.strategy.has_version(version);
+        (!is_there).then(|| format!("request to convert CR to an invalid group/version: {version}"))
+    }
+
     fn convert(&self, object: &Value, from: &str, to: &str) -> Result<Value, String> {
         if let Some(siblings) = self.siblings
             && let Some(kind) = siblings.find(self.kind, to)
