@@ -319,6 +319,11 @@ pub trait Strategy: Send + Sync {
         None
     }
 
+    /// Whether a version of the kind's group, as `example.com/v1`, is one that its definition has, served or not.
+    fn has_version(&self, _api_version: &str) -> bool {
+        true
+    }
+
     /// The JSONSchemaProps that OpenAPI publishes, where the schema table does not have the type, and whether all that is unknown is
     /// kept.
     fn published(&self) -> Option<(Value, bool)> {

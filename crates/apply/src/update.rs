@@ -22,6 +22,11 @@ use crate::{
 pub trait Versions {
     /// The type of objects of this version, as `apps/v1`. `None`: it is no longer served, and who owns fields of it owns nothing.
     fn schema(&self, version: &str) -> Option<&dyn Schema>;
+    /// Why nothing can be found out about an object in whose fields somebody has a part at this version: there is none such, and it
+    /// is told, where a version that is [no longer served](Versions::schema) is not.
+    fn refusal(&self, _version: &str) -> Option<String> {
+        None
+    }
     /// An object of one served version as one of another.
     fn convert(&self, object: &Value, from: &str, to: &str) -> Result<Value, String>;
 }
@@ -101,7 +106,7 @@ impl<'u> Updater<'u> {
     where
         'u: 'c,
     {
-        self.reconcile(managers);
+        self.reconcile(managers)?;
         let own = self.compare(live, new, self.schema()?)?;
         let judged = self.judge(live, new, managers, None, &own)?;
         settle(managers, judged);
@@ -120,7 +125,7 @@ impl<'u> Updater<'u> {
     where
         'u: 'a,
     {
-        self.reconcile(managers);
+        self.reconcile(managers)?;
         let schema = self.schema()?;
         let merged = typed::merge(live, config, schema)
             .map_err(|why| failed("failed to merge config", why))?;
@@ -199,7 +204,11 @@ impl<'u> Updater<'u> {
     }
 
     /// Brings sets in line with types that have changed since they were written.
-    fn reconcile(&self, managers: &mut Managers<'_>) {
+    fn reconcile(&self, managers: &mut Managers<'_>) -> Result<(), Error<'static>> {
+        let mut versions = managers.0.values().map(|owned| &*owned.version);
+        if let Some(why) = versions.find_map(|version| self.versions.refusal(version)) {
+            return Err(Error::Failed(why));
+        }
         managers.0.retain(|_, owned| {
             let Some(schema) = self.versions.schema(&owned.version) else {
                 return false;
@@ -209,6 +218,7 @@ impl<'u> Updater<'u> {
             }
             true
         });
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, collections::HashSet, fmt, sync::Arc};
 
 use serde_json::Value;
 
-pub use emptied::{Collection, Emptied, MAX_REMEMBERED};
+pub use emptied::{Collection, Emptied, Form, MAX_REMEMBERED};
 
 mod emptied;
 

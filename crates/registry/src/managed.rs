@@ -11,9 +11,10 @@ use knarr_apply::{
     Applier, Deduced, FieldManager, Schema, Versions,
     typed::{self, Duplicates},
 };
-use knarr_meta::{object_meta, status::Status, time, types};
+use knarr_meta::{field::Form, object_meta, status::Status, time, types};
 use serde_json::{Map, Value};
 
+mod forms;
 mod resets;
 pub mod scale;
 mod siblings;
@@ -33,12 +34,17 @@ pub enum Managed<'a> {
     Given,
 }
 
-/// Of the server's own writes, as upstream's.
-pub const OWN: Managed<'static> = Managed::Update(Manager {
-    name: "kube-apiserver",
-    alias: None,
-    siblings: None,
-});
+/// Of the server's own writes, as upstream's: who says how requests are served has a name of its own there.
+pub fn own(kind: &Kind) -> Managed<'static> {
+    Managed::Update(Manager {
+        name: match &*kind.group {
+            "flowcontrol.apiserver.k8s.io" => "api-priority-and-fairness-config-producer-v1",
+            _ => "kube-apiserver",
+        },
+        alias: None,
+        siblings: None,
+    })
+}
 
 /// Whose write it is.
 #[derive(Clone, Copy)]
@@ -96,6 +102,21 @@ impl Versions for KindVersions<'_> {
             return Some(of_kind(sibling.unwrap_or(self.kind)));
         }
         Some(of_table(self.alias(version)?.definition))
+    }
+
+    fn refusal(&self, version: &str) -> Option<String> {
+        if self.kind.is_built_in() {
+            return None;
+        }
+        let (group, name) = types::split_api_version(version);
+        if group != self.kind.group {
+            let (api_version, kind) = (self.kind.api_version(), &self.kind.kind);
+            return Some(format!(
+                "{api_version}, Kind={kind} is unstructured and is not suitable for converting to {version:?}"
+            ));
+        }
+        let is_there = name == self.kind.version || self.kind.strategy.has_version(version);
+        (!is_there).then(|| format!("request to convert CR to an invalid group/version: {version}"))
     }
 
     fn convert(&self, object: &Value, from: &str, to: &str) -> Result<Value, String> {
@@ -178,20 +199,40 @@ fn with_fields<T>(
 }
 
 impl Manager<'_> {
-    /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing.
-    pub fn update(&self, kind: &Kind, part: Part, live: Option<&Value>, new: &mut Value) {
+    /// Sets the managed fields of an object of the stored version that this manager makes of `live`; `None`: of nothing. `forms` are
+    /// of the object of the request's version.
+    pub fn update(
+        &self,
+        kind: &Kind,
+        part: Part,
+        live: Option<&Value>,
+        new: &mut Value,
+        forms: &[Form],
+    ) {
         // What every object has is nobody's.
         let live = live.map(|live| schema::written::with_left_out(&kind.definition, live));
         let live = live.as_deref();
         let live = live.or_else(|| Some(schema::written::empty(&kind.definition)));
-        with_fields(kind, self, part, |fields| match self.alias {
-            None => fields.update(live, new, self.name),
-            Some(alias) => {
-                let live = live.map(|live| served(self.alias, live));
-                let mut converted = (alias.decode)(new.clone());
-                fields.update(live.as_deref(), &mut converted, self.name);
-                let entries = take(&mut converted);
-                put(new, entries);
+        with_fields(kind, self, part, |fields| {
+            let asked = |object: &Value| {
+                let schema = fields.versions.schema(fields.version)?;
+                forms::asked(object, schema, forms)
+            };
+            let converted = match self.alias {
+                None => asked(new),
+                Some(alias) => {
+                    let converted = (alias.decode)(new.clone());
+                    Some(asked(&converted).unwrap_or(converted))
+                }
+            };
+            match converted {
+                None => fields.update(live, new, self.name),
+                Some(mut converted) => {
+                    let live = live.map(|live| served(self.alias, live));
+                    fields.update(live.as_deref(), &mut converted, self.name);
+                    let entries = take(&mut converted);
+                    put(new, entries);
+                }
             }
         });
     }

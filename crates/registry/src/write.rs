@@ -380,10 +380,11 @@ fn track(
         }
         false => seen,
     };
+    let forms = write.emptied.map(Emptied::forms).unwrap_or_default();
     match seen {
-        None => manager.update(write.kind, part, live, tree),
+        None => manager.update(write.kind, part, live, tree, &forms),
         Some(mut seen) => {
-            manager.update(write.kind, part, live, &mut seen);
+            manager.update(write.kind, part, live, &mut seen, &forms);
             managed::put(tree, managed::take(&mut seen));
         }
     }

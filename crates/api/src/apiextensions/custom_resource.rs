@@ -162,6 +162,9 @@ fn strategy(definition: &Value, version: &Value, source: &Bytes) -> Result<Custo
             "" => deprecation(definition, name),
             own => own.to_owned(),
         });
+    let group = str_at(definition, &["spec", "group"]);
+    let all = versions(definition).iter();
+    let all = all.map(|version| format!("{group}/{}", str_at(version, &["name"])));
     Ok(CustomResource {
         has_status: struct_at(version, &["subresources", "status"]).is_some(),
         preserves: bool_at(definition, &["spec", "preserveUnknownFields"]),
@@ -175,7 +178,8 @@ fn strategy(definition: &Value, version: &Value, source: &Bytes) -> Result<Custo
             .collect(),
         deprecation,
         version: name.to_owned(),
-        api_version: format!("{}/{name}", str_at(definition, &["spec", "group"])),
+        api_version: format!("{group}/{name}"),
+        versions: all.collect(),
         conversion: Conversion::new(definition),
         source: source.clone(),
     })

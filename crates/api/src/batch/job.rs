@@ -71,19 +71,14 @@ const COLUMNS: &[Column] = &[
 
 impl Strategy for Job {
     fn default(&self, object: &mut Value) {
-        // A new one gets them when the template has all of its own.
-        let is_stored =
-            !object::uid(object).is_empty() || !object::resource_version(object).is_empty();
-        if is_stored {
-            take_labels_of_template(object);
-        }
         if let Some(spec) = object::child_mut(object, "spec") {
             default_spec(spec);
             tree::default_value(spec, "manualSelector", false);
         }
     }
 
-    /// Upstream's labels and its template's are one map once they have their defaults, so that what is generated into one is in both.
+    /// Upstream's labels and its template's are one map once they have their defaults, so that what is generated into one is in both:
+    /// they are taken when the template has all of its own.
     fn foresee(&self, object: &Value) -> Option<Value> {
         let mut seen = object.clone();
         take_labels_of_template(&mut seen);

@@ -41,7 +41,11 @@ fn defaults_and_the_selector() {
           "metadata": {
             "creationTimestamp": "2025-12-31T22:00:00Z",
             "labels": {
-              "app": "pi"
+              "app": "pi",
+              "batch.kubernetes.io/controller-uid": "u",
+              "batch.kubernetes.io/job-name": "pi",
+              "controller-uid": "u",
+              "job-name": "pi"
             },
             "name": "pi",
             "namespace": "d",

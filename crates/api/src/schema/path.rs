@@ -73,6 +73,25 @@ impl<'a> Path<'a> {
         text + name
     }
 
+    /// RFC 6901.
+    pub(super) fn pointer(&self) -> String {
+        let mut pointer = match self.parent {
+            Some(parent) => parent.pointer(),
+            None => String::new(),
+        };
+        match self.step {
+            Step::Root => {}
+            Step::Field { name, .. } | Step::Key(name) => {
+                pointer.push('/');
+                pointer.push_str(&name.replace('~', "~0").replace('/', "~1"));
+            }
+            Step::Index(index) => {
+                let _ = write!(pointer, "/{index}");
+            }
+        }
+        pointer
+    }
+
     /// The innermost struct's type, and the fields down to here joined by dots: what Go's decoder says of a type error. Keys
     /// of maps and places in lists are not in it, embedded structs are.
     pub(super) fn go_field(&self) -> Option<(&'static str, String)> {

@@ -5,9 +5,11 @@
 //! The last points matter for updates: a Go client that reads an object and writes it back must not change it. One walk, and
 //! no allocation for an object in which all is well.
 
+use std::mem;
+
 use knarr_meta::{
     Quantity, Status,
-    field::{Collection, Emptied, MAX_REMEMBERED},
+    field::{Collection, Emptied, Form, MAX_REMEMBERED},
 };
 use serde_json::{Map, Value};
 
@@ -15,7 +17,7 @@ use super::{
     Definition, Schema, Shape, Type, empty,
     parse::MAX_STRICT_ERRORS,
     path::{Path, Step},
-    table,
+    table, written,
 };
 
 mod document;
@@ -96,12 +98,17 @@ pub fn decode_from(
         keeps_empty: definition.is_some_and(|definition| empty::is_told(definition.name)),
         unknown: Vec::new(),
         emptied: Vec::new(),
+        forms: Vec::new(),
+        lists: 0,
         error: None,
         has_stopped: false,
     };
     decoder.value(Wanted::of(&schema.ty), value, &Path::ROOT);
-    if let Some(emptied) = emptied.filter(|_| !decoder.emptied.is_empty()) {
-        emptied.add(decoder.emptied);
+    if let Some(emptied) = emptied {
+        if !decoder.emptied.is_empty() {
+            emptied.add(decoder.emptied);
+        }
+        emptied.set_forms(decoder.forms);
     }
     if source == Source::Unstructured {
         // Upstream's converter puts what it tells in order, as it walks along maps that have none.
@@ -125,6 +132,10 @@ struct Decoder {
     unknown: Vec<String>,
     /// Paths of the lists and maps that were dropped as there is nothing in them.
     emptied: Vec<(String, Collection)>,
+    /// Within lists, what Go has in another form than what is stored of it.
+    forms: Vec<Form>,
+    /// The lists that the walk is in.
+    lists: usize,
     /// The first type error, or that of a type that reads itself.
     error: Option<String>,
     /// Such a type's error ends what Go reads of a document, and is told in place of those before it.
@@ -150,9 +161,11 @@ impl Decoder {
             Type::List(element) => match value {
                 Value::Array(list) => {
                     let wanted = wanted.element(&element.ty);
+                    self.lists += 1;
                     for (index, value) in list.iter_mut().enumerate() {
                         self.item(wanted, value, &path.child(Step::Index(index)));
                     }
+                    self.lists -= 1;
                 }
                 _ => self.mismatch(wanted, value, path),
             },
@@ -193,7 +206,7 @@ impl Decoder {
             },
             Shape::Time => self.time(wanted, value, path, scalar::seconds),
             Shape::MicroTime => self.time(wanted, value, path, scalar::micros),
-            Shape::Quantity => self.quantity(value),
+            Shape::Quantity => self.quantity(value, path),
             Shape::IntOrString => {
                 let int32 = value
                     .as_i64()
@@ -248,10 +261,18 @@ impl Decoder {
                     _ => field.embedded(),
                 },
             };
-            self.value(wanted, value, &path.child(step));
+            let path_of_field = path.child(step);
+            self.value(wanted, value, &path_of_field);
             let is_omitted = field.omits_zero && is_zero(value);
             let keeps_empty = self.keeps_empty || field.required || field.written_null;
-            match empty_collection(&field.schema.ty, value) {
+            let empty = empty_collection(&field.schema.ty, value);
+            if let Some(empty) = empty
+                && !field.required
+                && !field.written_null
+            {
+                self.form(&path_of_field, Some(empty.shown()));
+            }
+            match empty {
                 Some(empty) if !keeps_empty => {
                     self.emptied(path, name, empty);
                     false
@@ -259,6 +280,12 @@ impl Decoder {
                 _ => !is_omitted,
             }
         });
+        if self.lists > 0 {
+            let unset = written::quantities(definition).filter(|name| !map.contains_key(*name));
+            for name in unset {
+                self.form(&path.child(Step::Key(name)), None);
+            }
+        }
     }
 
     fn time(
@@ -278,16 +305,18 @@ impl Decoder {
         }
     }
 
-    fn quantity(&mut self, value: &mut Value) {
-        let parsed = match &*value {
-            Value::String(text) => Quantity::parse(text),
-            other => Quantity::parse(&other.to_string()),
-        };
-        match parsed {
+    fn quantity(&mut self, value: &mut Value, path: &Path<'_>) {
+        let number = (!value.is_string()).then(|| value.to_string());
+        let given = number.as_deref().or(value.as_str()).unwrap_or_default();
+        match Quantity::parse(given) {
             Ok(quantity) => {
                 let text = quantity.to_string();
+                let is_other = given != text;
                 if value.as_str() != Some(&text) {
-                    *value = Value::String(text);
+                    let asked = mem::replace(value, Value::String(text));
+                    if is_other {
+                        self.form(path, Some(asked));
+                    }
                 }
             }
             Err(error) => self.stop(|| error.to_string()),
@@ -320,6 +349,14 @@ impl Decoder {
     fn emptied(&mut self, path: &Path<'_>, name: &str, collection: Collection) {
         if self.emptied.len() < MAX_REMEMBERED {
             self.emptied.push((path.with(name), collection));
+        }
+    }
+
+    /// Notes a value that Go has in another form, where it may matter.
+    fn form(&mut self, path: &Path<'_>, asked: Option<Value>) {
+        if self.lists > 0 && self.forms.len() < MAX_REMEMBERED {
+            let pointer = path.pointer();
+            self.forms.push(Form { pointer, asked });
         }
     }
 

@@ -63,10 +63,7 @@ fn complete_struct(empty: Empty, definition: &'static Definition, map: &mut Map<
         Some(field) => is_written(empty, field, value),
         None => true,
     });
-    let written = definition
-        .written
-        .get_or_init(|| written(definition.name, definition.fields()));
-    for place in written.iter() {
+    for place in places(definition) {
         let field = &definition.fields()[usize::from(*place)];
         if !map.contains_key(field.name) {
             map.insert(field.name.to_owned(), unset(field));
@@ -98,13 +95,30 @@ pub fn with_left_out<'v>(definition: &str, object: &'v Value) -> Cow<'v, Value> 
 }
 
 /// The places of the fields that are always there.
-fn written(definition: &str, fields: &[Field]) -> Box<[u16]> {
+fn places(definition: &'static Definition) -> &'static [u16] {
+    let written = &definition.written;
+    written.get_or_init(|| written_of(definition.name, definition.fields()))
+}
+
+fn written_of(definition: &str, fields: &[Field]) -> Box<[u16]> {
     let places = (0u16..).zip(fields);
     places
         .filter(|(_, field)| is_always_there(field))
         .filter(|(_, field)| (definition, field.name) != LEFT_OUT)
         .map(|(place, _)| place)
         .collect()
+}
+
+/// The quantities that objects of a definition always have.
+pub(super) fn quantities(definition: &'static Definition) -> impl Iterator<Item = &'static str> {
+    let fields = places(definition)
+        .iter()
+        .map(|place| &definition.fields()[usize::from(*place)]);
+    let is_quantity = |field: &&Field| match &field.schema.ty {
+        Type::Ref(reference) => matches!(reference.get().shape, Shape::Quantity),
+        _ => false,
+    };
+    fields.filter(is_quantity).map(|field| field.name)
 }
 
 fn is_always_there(field: &Field) -> bool {

@@ -251,7 +251,7 @@ impl Eviction<'_> {
             warnings: self.write.warnings,
             emptied: None,
             annotations: self.write.annotations,
-            managed: managed::OWN,
+            managed: managed::own(kind),
             siblings: None,
         };
         let now = time::now_seconds();

@@ -115,7 +115,7 @@ pub async fn create(ask: &Ask<'_>, body: Bytes) -> Answer {
         && ask.request.info.subresource.is_empty()
     {
         written::complete(expected.definition, &mut tree);
-        manager.update(kind, Part::Main, None, &mut tree);
+        manager.update(kind, Part::Main, None, &mut tree, &[]);
     }
     for phase in [Phase::Mutate, Phase::Validate] {
         ask.core

@@ -2,6 +2,10 @@
 //!
 //! Upstream validates what it has decoded, where such a one is no nil, and shows it in errors as `[]` or `{}`. Trees are validated
 //! without them, as they are stored: what is remembered here is what an error shows.
+//!
+//! Where it finds out who owns what, upstream compares a list that is one value by the memory of both sides: one that is empty in an
+//! item is not one that is missing there, and a quantity is not what is read back of it once it was stored. Such places are
+//! remembered with what the request has there.
 
 use std::{
     collections::BTreeMap,
@@ -32,7 +36,8 @@ impl Collection {
         }
     }
 
-    fn shown(self) -> Value {
+    /// As JSON.
+    pub fn shown(self) -> Value {
         match self {
             Self::List => json!([]),
             Self::Map => json!({}),
@@ -40,9 +45,22 @@ impl Collection {
     }
 }
 
-/// Those of one request, by their paths as errors show them.
+/// A place in a list whose value Go has in another form than what is stored of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Form {
+    /// RFC 6901.
+    pub pointer: String,
+    /// What the request has there; `None`: nothing, where what is stored has something.
+    pub asked: Option<Value>,
+}
+
+/// Those of one request.
 #[derive(Debug, Default)]
-pub struct Emptied(Mutex<BTreeMap<String, Collection>>);
+pub struct Emptied {
+    /// By their paths as errors show them.
+    shown: Mutex<BTreeMap<String, Collection>>,
+    forms: Mutex<Vec<Form>>,
+}
 
 impl Emptied {
     /// Remembers what was dropped of an object.
@@ -50,6 +68,17 @@ impl Emptied {
         let mut all = self.all();
         let room = MAX_REMEMBERED.saturating_sub(all.len());
         all.extend(dropped.into_iter().take(room));
+    }
+
+    /// Remembers the forms of the object that was read last: a patch is computed anew where another writer was in the way.
+    pub fn set_forms(&self, mut forms: Vec<Form>) {
+        forms.truncate(MAX_REMEMBERED);
+        *self.forms.lock().unwrap_or_else(PoisonError::into_inner) = forms;
+    }
+
+    pub fn forms(&self) -> Vec<Form> {
+        let forms = self.forms.lock().unwrap_or_else(PoisonError::into_inner);
+        forms.clone()
     }
 
     /// Gives errors that show a field's value, of a field that was dropped, what it was.
@@ -68,7 +97,7 @@ impl Emptied {
     }
 
     fn all(&self) -> MutexGuard<'_, BTreeMap<String, Collection>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

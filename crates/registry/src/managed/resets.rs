@@ -49,6 +49,7 @@ const STATUS_KEEPS_METADATA: &[(&str, &str)] = &[
         "admissionregistration.k8s.io",
         "validatingadmissionpolicies",
     ),
+    ("apiregistration.k8s.io", "apiservices"),
     ("certificates.k8s.io", "podcertificaterequests"),
     ("flowcontrol.apiserver.k8s.io", "flowschemas"),
     (

@@ -40,7 +40,7 @@ impl Registry {
             warnings: &unheard.warnings,
             emptied: None,
             annotations: &unheard.annotations,
-            managed: managed::OWN,
+            managed: managed::own(kind),
             siblings: None,
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct CustomResource {
     pub version: String,
     /// With the group.
     pub api_version: String,
+    /// All that there are, with the group.
+    pub versions: Vec<String>,
     pub conversion: Option<Conversion>,
     /// The definition's JSON.
     pub source: Bytes,
@@ -172,6 +174,10 @@ impl Strategy for CustomResource {
 
     fn conversion(&self) -> Option<&Conversion> {
         self.conversion.as_ref()
+    }
+
+    fn has_version(&self, api_version: &str) -> bool {
+        self.versions.iter().any(|version| version == api_version)
     }
 
     fn expression_type(&self) -> Option<knarr_cel::Type> {

@@ -95,12 +95,18 @@ fn validate_data_sources(spec: &Value, groups: Groups, path: &Path, errors: &mut
         let elsewhere = !str_at(reference, &["namespace"]).is_empty();
         let why = match () {
             () if elsewhere => "may not be specified when dataSourceRef.namespace is specified",
-            () if !tree::same(Some(source), Some(reference)) => "must match dataSourceRef",
+            () if !names_the_same(source, reference) => "must match dataSourceRef",
             () => return,
         };
         // Upstream shows the path of the other field, of whose parts JSON knows none.
         errors.push(Error::invalid(path, json!({}), why));
     }
+}
+
+/// Whether a source is what a reference refers to in the claim's namespace: a reference may say that it is this one by `""`.
+fn names_the_same(source: &Value, reference: &Value) -> bool {
+    let same = |field: &str| tree::same(source.get(field), reference.get(field));
+    ["apiGroup", "kind", "name"].into_iter().all(same)
 }
 
 /// A template of claims in a pod's volume: its metadata has labels and annotations only.

@@ -70,6 +70,10 @@ fn data_sources() {
     let away = json!({"kind": "PersistentVolumeClaim", "name": "b", "namespace": "n"});
     let object = created(&KIND, claim(json!({"dataSourceRef": away})));
     assert_eq!(object["spec"].get("dataSourceRef"), None);
+    // No namespace is the claim's own.
+    let here = json!({"kind": "PersistentVolumeClaim", "name": "other", "namespace": ""});
+    let both = claim(json!({"dataSource": source, "dataSourceRef": here}));
+    assert_eq!(create_errors(&KIND, both), "");
     // A claim that has a source may not be given one of another namespace.
     let old = created(&KIND, claim(json!({"dataSourceRef": source})));
     let mut new = old.clone();

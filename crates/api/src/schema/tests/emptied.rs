@@ -31,3 +31,46 @@ fn what_is_dropped_as_it_is_empty_is_remembered() {
     );
     assert_eq!(shown(&spec.child("nodeSelector")), Value::Null);
 }
+
+#[test]
+fn forms_that_go_has_of_its_own_are_remembered_where_they_are_in_lists() {
+    let emptied = Emptied::default();
+    let field = |divisor: Value| json!({"resource": "limits.cpu", "divisor": divisor});
+    let env = |name: &str, reference: Value| json!({"name": name, "valueFrom": {"resourceFieldRef": reference}});
+    let mut object = json!({"spec": {
+        "selector": {"matchLabels": {}},
+        "template": {"spec": {"containers": [{
+            "name": "a",
+            "args": [],
+            "env": [
+                env("none", json!({"resource": "limits.cpu"})),
+                env("null", field(Value::Null)),
+                env("other", field(json!("1000m"))),
+                env("number", field(json!(1))),
+                env("same", field(json!("1"))),
+                env("zero", field(json!("0"))),
+            ],
+        }]}},
+    }});
+    strict::check_noting(deployment(), &mut object, Some(&emptied)).unwrap();
+    let container = "/spec/template/spec/containers/0";
+    let divisor =
+        |index: usize| format!("{container}/env/{index}/valueFrom/resourceFieldRef/divisor");
+    let mut forms = emptied.forms();
+    forms.sort_by(|a, b| a.pointer.cmp(&b.pointer));
+    let found: Vec<_> = forms
+        .into_iter()
+        .map(|form| (form.pointer, form.asked))
+        .collect();
+    let wanted = [
+        (format!("{container}/args"), Some(json!([]))),
+        (divisor(0), None),
+        (divisor(1), None),
+        (divisor(2), Some(json!("1000m"))),
+    ];
+    assert_eq!(found, wanted);
+    // Those of the next object are in their place.
+    let mut object = json!({"spec": {"selector": {}}});
+    strict::check_noting(deployment(), &mut object, Some(&emptied)).unwrap();
+    assert_eq!(emptied.forms(), []);
+}

@@ -426,3 +426,39 @@ async fn a_configuration_applied_again_is_admitted_again() {
         assert!(warnings.contains("would violate PodSecurity"), "{warnings}");
     }
 }
+
+/// Upstream compares lists that are one value by what is in memory.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_with_nothing_in_it_is_a_change_of_the_list_around_it() {
+    let cluster = Cluster::new().await;
+    let roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
+    let role = |rule: Value| {
+        json!({
+            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole",
+            "metadata": {"name": "it"}, "rules": [rule],
+        })
+    };
+    let without = json!({"nonResourceURLs": ["/a"], "verbs": ["get"]});
+    let mut with = without.clone();
+    with["resources"] = json!([]);
+    let made = cluster
+        .create(&format!("{roles}?fieldManager=one"), role(with.clone()))
+        .await;
+    let rules_of = |object: &Value| {
+        let text = owners(object);
+        let before = text.split("  .rules\n").next().unwrap_or_default();
+        let manager = before.lines().rfind(|line| !line.starts_with(' '));
+        let name = manager.and_then(|line| line.split(' ').next());
+        name.unwrap_or_default().to_owned()
+    };
+    assert_eq!(rules_of(&made), "one");
+    let put = async |manager: &str, rule: &Value| {
+        let uri = format!("{roles}/it?fieldManager={manager}");
+        cluster.call(Method::PUT, &uri, role(rule.clone())).await
+    };
+    let same = put("two", &without).await;
+    assert_eq!((same.code, rules_of(&same.body)), (200, "one".to_owned()));
+    let other = put("two", &with).await;
+    assert_eq!((other.code, rules_of(&other.body)), (200, "two".to_owned()));
+    assert_eq!(other.body["rules"], json!([without]));
+}

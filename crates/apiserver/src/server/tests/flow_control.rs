@@ -232,6 +232,14 @@ async fn a_schema_says_whether_its_level_exists() {
         }
     };
     says("catch-all", "\"Dangling\" \"False\" \"Found\"").await;
+    let standard = cluster.get(&format!("{SCHEMAS}/catch-all")).await.body;
+    let managers = standard["metadata"]["managedFields"].as_array();
+    let mut made = managers.expect("managers").iter();
+    let made = made.find(|m| m["operation"] == "Update");
+    assert_eq!(
+        made.expect("it is made")["manager"],
+        "api-priority-and-fairness-config-producer-v1"
+    );
     let schema = json!({"metadata": {"name": "mine"}, "spec": {"priorityLevelConfiguration": {"name": "l"}}});
     cluster.create(SCHEMAS, schema).await;
     says("mine", "\"Dangling\" \"True\" \"NotFound\"").await;
