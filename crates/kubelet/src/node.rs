@@ -218,9 +218,23 @@ async fn keep(ctx: &Shared, port: u16, mut node: Node) {
             () = ctx.csi.in_use_changed() => {}
         }
         // Conditions that others write (NetworkUnavailable) and addresses they add are kept by the patch's merge.
-        if let Some(newer) = ctx.node.get("", &ctx.config.node_name) {
-            node = Node::clone(&newer);
+        if let Some(seen) = ctx.node.get("", &ctx.config.node_name) {
+            node = newest(node, &seen);
         }
+    }
+}
+
+/// The node as it is by what was written last and by what the informer has, which may be behind: a change that is looked for from
+/// there would be found, and told, once more.
+fn newest(written: Node, seen: &Node) -> Node {
+    let version = |node: &Node| {
+        let version = node.metadata.resource_version.as_deref();
+        version.and_then(|version| version.parse::<u64>().ok())
+    };
+    let is_behind = version(seen) < version(&written) && seen.metadata.uid == written.metadata.uid;
+    match is_behind {
+        true => written,
+        false => seen.clone(),
     }
 }
 

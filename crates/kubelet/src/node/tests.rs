@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::*;
 use crate::{
     config::Config,
-    testing::{self, fake::Fake},
+    testing::{self, fake::Fake, object},
 };
 
 const ANNOTATION: &str = "volumes.kubernetes.io/controller-managed-attach-detach";
@@ -69,4 +69,22 @@ async fn a_node_says_who_attaches_its_volumes() {
         writes.iter().all(|(method, _)| method != "PATCH"),
         "{writes:?}"
     );
+}
+
+/// Or a node's getting ready would be told twice: the informer hears of it after the answer to the write.
+#[test]
+fn what_was_written_counts_until_the_informer_has_it() {
+    let node = |uid: &str, version: &str| -> Node {
+        object(json!({ "metadata": { "name": "n1", "uid": uid, "resourceVersion": version } }))
+    };
+    for (written, seen, is_written) in [
+        (node("u", "10"), node("u", "9"), true),
+        (node("u", "10"), node("u", "10"), false),
+        (node("u", "9"), node("u", "10"), false),
+        // Another cluster's state, which an earlier revision was restored to.
+        (node("u", "10"), node("v", "3"), false),
+    ] {
+        let wanted = if is_written { &written } else { &seen };
+        assert_eq!(&newest(written.clone(), &seen), wanted);
+    }
 }
