@@ -36,7 +36,7 @@ const DEFAULT_COUNT: usize = 4000;
 /// Watches that are open at a time.
 const WATCHES: usize = 50;
 /// Looks at what is deleted until it is the same: a controller in either server may not have come by yet.
-const LOOKS: usize = 20;
+const LOOKS: usize = 120;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 /// How long a definition may take to be served.
 const CUSTOM_DEADLINE: Duration = Duration::from_secs(60);
