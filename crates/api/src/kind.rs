@@ -15,6 +15,7 @@ use crate::table::Listing;
 pub use crate::{
     alias::{Alias, as_stored},
     column::{Column, Text, text},
+    deletion::Deletion,
     tree::{fields_differ, metadata_differs},
     verb::{CREATE, GET_PATCH_UPDATE, PROXY, Verb, WITHOUT_CREATE, WITHOUT_DELETE_COLLECTION},
 };
@@ -52,15 +53,6 @@ pub struct Subresource {
 
 /// For subresources that act, or only show: the parent stays as it is.
 pub const NOTHING: &[&[&str]] = &[];
-
-/// How deletion of an object proceeds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deletion {
-    /// Finalizers aside, the object goes at once.
-    Immediate,
-    /// The object stays with a deletionTimestamp for this many seconds, until someone deletes it with a period of 0.
-    Graceful { seconds: i64 },
-}
 
 /// A kind as the program declares it. The fields are those of [`Kind`].
 pub struct BuiltIn {

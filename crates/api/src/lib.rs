@@ -21,6 +21,7 @@ mod column;
 mod conversion;
 pub mod coordination;
 pub mod core;
+mod deletion;
 pub mod discovery;
 pub mod flowcontrol;
 mod json_path;

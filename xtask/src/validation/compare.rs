@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::BTreeSet, sync::LazyLock};
 use regex::Regex;
 use serde_json::Value;
 
-use super::{client::Answer, wire};
+use super::{
+    client::{Answer, Request},
+    wire,
+};
 
 /// A value in a difference is shown up to here.
 const SHOWN_CHARS: usize = 160;
@@ -17,6 +20,8 @@ const SHOWN_VALUES: &str = "values shown in causes";
 
 /// Upstream's server has ended the connection.
 const CLOSED: &str = "closed |";
+/// How a patch says in which order a list is to be.
+const ELEMENT_ORDER: &str = "$setElementOrder";
 
 /// Every difference; none where the answers are the same. Upstream's is the first.
 pub fn answers(theirs: &Answer, ours: &Answer) -> Vec<String> {
@@ -50,6 +55,16 @@ pub fn answers(theirs: &Answer, ours: &Answer) -> Vec<String> {
     }
     found.truncate(DIFFERENCES);
     found
+}
+
+/// The same, where the difference is that upstream's server panics over a directive of strategic patches.
+pub fn over_directive(request: &Request, differences: Vec<String>) -> Vec<String> {
+    let has_order = String::from_utf8_lossy(&request.body).contains(ELEMENT_ORDER);
+    let told = |difference: String| match difference.strip_prefix(CLOSED) {
+        Some(code) if has_order => format!("closed over {ELEMENT_ORDER} |{code}"),
+        _ => difference,
+    };
+    differences.into_iter().map(told).collect()
 }
 
 /// What an answer in protobuf says.
@@ -143,7 +158,8 @@ fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
                 };
                 // Sets of fields have no end of paths.
                 if name == "managedFields" && a.get(name) != b.get(name) {
-                    found.push(format!("object {inner}"));
+                    let managers = managers(a.get(name), b.get(name));
+                    found.push(format!("object {inner}: {managers}"));
                     continue;
                 }
                 match (a.get(name), b.get(name)) {
@@ -162,6 +178,23 @@ fn objects(theirs: &Value, ours: &Value, path: &str, found: &mut Vec<String>) {
         _ => found.push(one_side(path, Some(theirs), Some(ours))),
     }
     found.dedup();
+}
+
+/// The managers whose fields, version or time differ, each with its operation and its part.
+fn managers(theirs: Option<&Value>, ours: Option<&Value>) -> String {
+    let entries = |list: Option<&Value>| -> Vec<Value> {
+        let list = list.and_then(Value::as_array);
+        list.cloned().unwrap_or_default()
+    };
+    let (theirs, ours) = (entries(theirs), entries(ours));
+    let only_of_one = (theirs.iter().filter(|entry| !ours.contains(entry)))
+        .chain(ours.iter().filter(|entry| !theirs.contains(entry)));
+    let named = |entry: &Value| {
+        let text = |name: &str| entry[name].as_str().unwrap_or("main").to_owned();
+        [text("manager"), text("operation"), text("subresource")].join(" ")
+    };
+    let names: BTreeSet<String> = only_of_one.map(named).collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// As tables show how old something is.
@@ -300,6 +333,38 @@ mod tests {
         for (theirs, ours, wanted) in cases {
             assert_eq!(answers(&theirs, &ours), wanted);
         }
+    }
+
+    #[test]
+    fn managers_are_told_and_not_their_fields() {
+        let managed = |applied: &str, updated: &str| {
+            let entry = |manager: &str, operation: &str, field: &str| json!({"manager": manager, "operation": operation, "fieldsV1": {field: {}}});
+            let mut status = entry("b", "Update", updated);
+            status["subresource"] = json!("status");
+            let entries = json!([entry("a", "Apply", applied), status]);
+            answer(200, json!({"metadata": {"managedFields": entries}}))
+        };
+        for (ours, wanted) in [
+            (managed("x", "y"), vec![]),
+            (managed("x", "z"), vec!["b Update status"]),
+            (managed("z", "z"), vec!["a Apply main, b Update status"]),
+        ] {
+            let wanted: Vec<String> = wanted
+                .into_iter()
+                .map(|managers| format!("object metadata.managedFields: {managers}"))
+                .collect();
+            assert_eq!(answers(&managed("x", "y"), &ours), wanted);
+        }
+    }
+
+    #[test]
+    fn a_panic_over_an_order_is_told_from_others() {
+        let closed = answers(&answer(0, Value::Null), &answer(200, json!({})));
+        let request = |body: &str| Request::default().body("a", body);
+        let other = over_directive(&request("{}"), closed.clone());
+        assert_eq!(other, ["closed | 200"]);
+        let told = over_directive(&request(r#"{"$setElementOrder/a": []}"#), closed);
+        assert_eq!(told, ["closed over $setElementOrder | 200"]);
     }
 
     #[test]

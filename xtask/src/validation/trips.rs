@@ -6,6 +6,7 @@ use super::{
     cases::{APPLY, JSON_PATCH, MERGE, STRATEGIC, TABLE},
     client::{Answer, JSON, PROTOBUF, REVISION, Request},
     objects::Example,
+    whole::DRY_DELETE,
 };
 
 const METADATA: &str = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io";
@@ -13,6 +14,9 @@ const METADATA_LIST: &str = "application/json;as=PartialObjectMetadataList;v=v1;
 const YAML: &str = "application/yaml";
 const VALID: &str = "the valid object";
 const VALID_STATUS: &str = "the valid status";
+const SCALE: &str = "/scale";
+/// What controllers look at, too.
+pub const DELETED: &str = "what is deleted";
 /// The manager whose fields another takes.
 const FIRST: &str = "first";
 const SECOND: &str = "second";
@@ -270,7 +274,7 @@ pub fn watch(example: &Example) -> Vec<Request> {
     requests
 }
 
-/// Asks for the object and for a list of it in protobuf; none for kinds without protobuf.
+/// Asks for the object, for a list of it and for its scale in protobuf; none for kinds without protobuf.
 pub fn read_encoded(example: &Example) -> Vec<Request> {
     let (Some(path), Some(_)) = (&example.path, example.schema) else {
         return Vec::new();
@@ -280,22 +284,22 @@ pub fn read_encoded(example: &Example) -> Vec<Request> {
         example.collection,
         example.name()
     );
-    [path, &one]
+    let has_scale = example.subresources.contains(&"scale");
+    let mut paths = vec![path.clone(), one];
+    paths.extend(has_scale.then(|| format!("{path}{SCALE}")));
+    paths
         .into_iter()
         .map(|path| {
-            let request = Request::new("protobuf", "GET", path.clone());
+            let request = Request::new("protobuf", "GET", path);
             request.accept(PROTOBUF).label("encoded as it is")
         })
         .collect()
 }
 
-/// Puts back what a server has encoded, to the same server, and asks for JSON; its status, too.
-pub fn put_back(example: &Example, bytes: &[u8]) -> Vec<Request> {
-    let Some(path) = &example.path else {
-        return Vec::new();
-    };
-    let has_status = example.subresources.contains(&"status");
-    let mut paths = vec![path.clone()];
+/// Puts back what a server has encoded of a path, to the same server, and asks for JSON; an object's status, too.
+pub fn put_back(example: &Example, path: &str, bytes: &[u8]) -> Vec<Request> {
+    let has_status = example.subresources.contains(&"status") && !path.ends_with(SCALE);
+    let mut paths = vec![path.to_owned()];
     paths.extend(has_status.then(|| format!("{path}/status")));
     paths
         .into_iter()
@@ -340,10 +344,16 @@ pub fn delete_collection(example: &Example) -> Vec<Request> {
     // Beside a body its query says nothing.
     let dry = format!("{}?{of_it}&dryRun=All", example.collection);
     let dry = Request::new("deletecollection", "DELETE", dry).label("without a body");
+    let in_protobuf = format!("{}?{of_it}", example.collection);
+    let in_protobuf = Request::new("deletecollection", "DELETE", in_protobuf)
+        .body(PROTOBUF, DRY_DELETE)
+        .accept(PROTOBUF)
+        .label("options in protobuf");
     vec![
         dry,
         delete(&of_it, JSON, &options(json!({"dryRun": ["All"]}))),
         delete(&of_it, TABLE, &options(json!({"dryRun": ["All"]}))),
+        in_protobuf,
         delete("labelSelector=there=none", JSON, &options(json!({}))),
         delete("fieldSelector=spec.bogus=a", JSON, &options(json!({}))),
         delete("labelSelector=a+b", JSON, &options(json!({}))),
@@ -390,6 +400,6 @@ pub fn delete(example: &Example) -> Vec<Request> {
             &options(json!({"orphanDependents": true, "propagationPolicy": "Orphan"})),
         ),
         delete("", &options(json!({"gracePeriodSeconds": 0}))),
-        Request::new("get", "GET", path.clone()).label("what is deleted"),
+        Request::new("get", "GET", path.clone()).label(DELETED),
     ]
 }

@@ -16,7 +16,7 @@ const FIRST: &str = "owner";
 const SECOND: &str = "rival";
 const DRY: &str = "dryRun=All";
 /// `DeleteOptions` of a dry run in protobuf: the envelope with the type, and the field of that name.
-const DRY_DELETE: &[u8] = b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x05\x2a\x03All";
+pub const DRY_DELETE: &[u8] = b"k8s\0\x0a\x13\x0a\x02v1\x12\x0dDeleteOptions\x12\x05\x2a\x03All";
 
 /// Those that change nothing, or only who owns what.
 pub fn requests(example: &Example) -> Vec<Request> {

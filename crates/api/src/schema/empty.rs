@@ -1,4 +1,4 @@
-//! Empty lists and maps, which Go tells from those that are not there.
+//! What is empty: lists and maps, which Go tells from those that are not there, and what a scalar is at first.
 //!
 //! Nothing that is stored has such. In a request they matter to few types: a default that is not filled in, a change that is counted.
 
@@ -34,6 +34,16 @@ fn holds(value: &Value) -> bool {
             Value::Object(inner) if name == "matchLabels" => inner.is_empty(),
             value => holds(value),
         }),
+        _ => false,
+    }
+}
+
+/// Whether a scalar is what Go has where nobody said anything.
+pub(super) fn is_zero(value: &Value) -> bool {
+    match value {
+        Value::Bool(value) => !value,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
         _ => false,
     }
 }

@@ -263,7 +263,7 @@ impl Decoder {
             };
             let path_of_field = path.child(step);
             self.value(wanted, value, &path_of_field);
-            let is_omitted = field.omits_zero && is_zero(value);
+            let is_omitted = field.omits_zero && empty::is_zero(value);
             let keeps_empty = self.keeps_empty || field.required || field.written_null;
             let empty = empty_collection(&field.schema.ty, value);
             if let Some(empty) = empty
@@ -425,16 +425,6 @@ fn zero(ty: &Type) -> Value {
             Shape::IntOrString => Value::from(0),
             Shape::Time | Shape::MicroTime | Shape::AnyObject | Shape::Any => Value::Null,
         },
-    }
-}
-
-/// Whether a scalar is what Go has where nobody said anything.
-pub(super) fn is_zero(value: &Value) -> bool {
-    match value {
-        Value::Bool(value) => !value,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty(),
-        _ => false,
     }
 }
 

@@ -9,7 +9,7 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use serde_json::{Map, Value, json};
 
-use super::{Definition, DefinitionRef, Field, Shape, Type, strict::is_zero, table};
+use super::{Definition, DefinitionRef, Field, Shape, Type, empty::is_zero, table};
 
 /// What becomes of an empty list or map in a field that is always there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
