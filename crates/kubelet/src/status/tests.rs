@@ -118,7 +118,7 @@ fn a_sandbox_is_told_of_once_volumes_are_there() {
     assert_eq!(told(&case), [json!("False"), Value::Null]);
     // A kubelet that has just begun knows nothing of those that there are.
     let ready = [json!("True"), json!("10.42.0.7")];
-    let known = std::mem::replace(&mut case.memory.volumes, Some(Mounted::default()));
+    let known = case.memory.volumes.replace(Mounted::default());
     assert_eq!(told(&case), ready);
     case.base = serde_json::from_value(case.make()).unwrap();
     case.memory.volumes = known;
