@@ -106,6 +106,7 @@ async fn evict(
     let mut left: BTreeMap<Evicted, Option<String>> =
         evicted.into_iter().map(|pod| (pod, None)).collect();
     let mut granted: Vec<Evicted> = Vec::new();
+    let mut gone = 0;
     while !left.is_empty() || !granted.is_empty() {
         if Instant::now() >= deadline {
             return Err(late(&left, &granted, flags));
@@ -137,8 +138,8 @@ async fn evict(
             if is_there(client, &pod).await? {
                 there.push(pod);
             } else {
-                let done = total - left.len() - there.len();
-                say(&format!("  {pod} has gone  ({done} of {total})"));
+                gone += 1;
+                say(&format!("  {pod} has gone  ({gone} of {total})"));
             }
         }
         granted = there;
